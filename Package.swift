@@ -1,0 +1,79 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every Swift target is built in the same strict way: what one module may do, all may do, except for the keyword `unsafe`, which only
+/// the modules named in Docs/decisions.md may use (a test checks it).
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+/// A module of the product. Arrows point up: `imports` may only name targets that stand above this one in `targets`.
+func module(_ name: String, imports: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: imports, swiftSettings: strict)
+}
+
+func tests(_ name: String, of imports: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: imports, swiftSettings: strict)
+}
+
+let package = Package(
+    name: "swvmm",
+    products: [
+        .executable(name: "swvmm", targets: ["swvmm"]),
+        .library(name: "Virtqueue", targets: ["Virtqueue"]),
+        .library(name: "Virtio", targets: ["Virtio"]),
+        .library(name: "Devices", targets: ["Devices"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    ],
+    targets: [
+        // C: what Swift cannot express.
+        .target(name: "CAtomics"),
+        .target(name: "CLinux"),
+        .systemLibrary(name: "CURing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+
+        // Rings, the host, guest memory.
+        module("Virtqueue", imports: ["CAtomics"]),
+        module("Host", imports: ["CAtomics", "CLinux", "CURing", "Virtqueue"]),
+        module("GuestMemory", imports: ["CAtomics", "CLinux", "Virtqueue", "Host"]),
+
+        // Virtio.
+        module("Schema", imports: []),
+        module("Virtio", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", .product(name: "Logging", package: "swift-log")]),
+        module("Devices", imports: ["CLinux", "Virtqueue", "Host", "GuestMemory", "Schema", "Virtio"]),
+
+        // The machine.
+        module("Hypervisor", imports: ["CAtomics", "CLinux", "Host", "GuestMemory"]),
+        module("Transport", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor"]),
+        module("Machine", imports: ["Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport"]),
+        module(
+            "VirtualMachine",
+            imports: ["Host", "GuestMemory", "Schema", "Virtio", "Devices", "Hypervisor", "Transport", "Machine"]),
+        module(
+            "Supervisor",
+            imports: [
+                "CLinux", "Host", "Schema", "Virtio", "Devices", "Machine", "VirtualMachine",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .executableTarget(
+            name: "swvmm",
+            dependencies: [
+                "Host", "Schema", "Devices", "VirtualMachine", "Supervisor",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
+
+        // Tests mirror the targets.
+        tests("VirtqueueTests", of: ["Virtqueue", "CAtomics"]),
+    ]
+)

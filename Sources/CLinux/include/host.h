@@ -1,0 +1,31 @@
+#ifndef SWVMM_CLINUX_HOST_H
+#define SWVMM_CLINUX_HOST_H
+
+// Kernel interfaces of general use whose headers Swift's Glibc module leaves out.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+// memfd_create(2) and its seals stand behind _GNU_SOURCE in libc's headers.
+#include <linux/memfd.h>
+int memfd_create(const char *name, unsigned int flags);
+
+// pthread_setname_np(3), likewise.
+int pthread_setname_np(pthread_t thread, const char *name);
+
+// F_ADD_SEALS and the seals (linux/fcntl.h, which cannot be included beside fcntl.h).
+#define SWV_F_ADD_SEALS 1033
+#define SWV_F_SEAL_SEAL 0x1
+#define SWV_F_SEAL_SHRINK 0x2
+#define SWV_F_SEAL_GROW 0x4
+
+#endif
