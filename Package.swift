@@ -61,7 +61,7 @@ let package = Package(
         module(
             "Supervisor",
             imports: [
-                "CLinux", "Host", "Schema", "Virtio", "Devices", "Machine", "VirtualMachine",
+                "CLinux", "Host", "Schema", "Virtio", "Devices", "Hypervisor", "Machine", "VirtualMachine",
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .executableTarget(

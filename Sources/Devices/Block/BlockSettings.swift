@@ -1,0 +1,53 @@
+public import Schema
+
+/// What `vm.json` says about a block device.
+public struct BlockSettings: Sendable, Equatable {
+    /// How requests reach the image.
+    public enum Engine: String, Sendable, CaseIterable {
+        /// io_uring where the host has it, else system calls.
+        case auto
+        /// io_uring; an error where the host has none.
+        case uring
+        /// One system call per request.
+        case sync
+    }
+    /// The image file or block device, absolute.
+    public let path: String
+    /// Whether the guest may only read.
+    public let readOnly: Bool
+    /// Whether the host's page cache is bypassed (O_DIRECT).
+    public let direct: Bool
+    /// What VIRTIO_BLK_T_GET_ID answers; the device's id by default.
+    public let serial: String?
+    /// The number of queues.
+    public let queues: Int
+    /// Entries per queue.
+    public let queueSize: UInt16
+    /// The logical block size that the guest sees, in bytes: 512 or 4096.
+    public let blockSize: Int
+    /// How requests reach the image.
+    public let engine: Engine
+
+    /// Reads the fields.
+    public init(_ reader: ObjectReader) throws(ConfigError) {
+        path = try reader.path("path", doc: "The disk image (raw) or block device.")
+        readOnly = try reader.bool("readOnly", default: false, doc: "Refuse writes; several VMs may share a read-only image.")
+        direct = try reader.bool("direct", default: false, doc: "Bypass the host's page cache (O_DIRECT).")
+        serial = try reader.optionalString("serial", rule: .serial, doc: "The disk's serial; by default the device's id.")
+        queues = Int(try reader.integer("queues", in: 1...16, default: 1, doc: "Number of queues (VIRTIO_BLK_F_MQ above 1)."))
+        queueSize = try reader.queueSize(default: 256)
+        let block = try reader.integer("blockSize", in: 512...4096, default: 512, doc: "Logical block size in bytes: 512 or 4096.")
+        guard block == 512 || block == 4096 else { throw reader.error("blockSize", "expected 512 or 4096, found \(block).") }
+        blockSize = Int(block)
+        engine = try reader.choice("engine", default: Engine.auto, doc: "How requests reach the image.")
+    }
+}
+
+extension ObjectReader {
+    /// The size of a device's queues: a power of two, because split rings need one (virtio 1.3, 2.7).
+    func queueSize(default fallback: Int64) throws(ConfigError) -> UInt16 {
+        let size = try integer("queueSize", in: 2...1024, default: fallback, doc: "Entries per queue: a power of two.")
+        guard size.nonzeroBitCount == 1 else { throw error("queueSize", "expected a power of two from 2 to 1024, found \(size).") }
+        return UInt16(truncatingIfNeeded: size)
+    }
+}

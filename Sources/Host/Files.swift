@@ -1,0 +1,32 @@
+import Glibc
+import Virtqueue
+
+/// Reads a whole file, at most `limit` bytes of it ("-" is standard input); EFBIG when it is longer.
+public func readWholeFile(_ path: String, limit: Int) throws(SystemError) -> [UInt8] {
+    let file = try path == "-" ? OwnedDescriptor(owning: 0).duplicateAndKeep() : OwnedDescriptor.open(path, flags: O_RDONLY)
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 16384)
+    while true {
+        var span = chunk.mutableSpan
+        var untyped = span.untyped
+        let count = try file.read(into: &untyped)
+        if count == 0 { return bytes }
+        bytes += chunk[..<count]
+        if bytes.count > limit { throw SystemError("read", Errno(rawValue: EFBIG)) }
+    }
+}
+
+/// The process's current directory; "/" when it has been removed.
+public func currentDirectory() -> String {
+    guard let path = unsafe getcwd(nil, 0) else { return "/" }
+    defer { unsafe free(path) }
+    return unsafe String(cString: path)
+}
+
+extension OwnedDescriptor {
+    /// A duplicate of a descriptor that this process keeps (a standard stream).
+    consuming func duplicateAndKeep() throws(SystemError) -> OwnedDescriptor {
+        let raw = release()
+        return OwnedDescriptor(owning: try retryingOnInterrupt("dup") { fcntl(raw, F_DUPFD_CLOEXEC, 3) })
+    }
+}

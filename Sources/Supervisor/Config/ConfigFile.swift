@@ -1,0 +1,64 @@
+import Host
+public import Schema
+
+/// Reads `vm.json` from a file.
+public struct ConfigFile: Sendable {
+    /// The typed configuration.
+    public let configuration: VMConfiguration
+    /// The document with every default filled in and every path absolute.
+    public let resolved: JSONValue
+    /// The file's path, for messages.
+    public let path: String
+
+    /// The largest file that is read, in bytes: far more than any configuration needs.
+    static let maximumSize = 1 << 20
+
+    /// Reads and decodes a file; "-" is standard input. Every refusal names the file and the JSON path.
+    public init(path: String) throws(VMError) {
+        let bytes: [UInt8]
+        do {
+            bytes = try readWholeFile(path, limit: Self.maximumSize)
+        } catch {
+            throw VMError(.configuration, "\(path): cannot be read (\(error.errno)); expected a configuration file.")
+        }
+        try self.init(bytes: bytes, path: path, directory: absoluteDirectory(of: path))
+    }
+
+    /// Decodes a text; relative paths in it resolve against `directory`.
+    init(bytes: [UInt8], path: String, directory: String) throws(VMError) {
+        self.path = path
+        do {
+            let document = try JSONText.decode(bytes)
+            (configuration, resolved) = try ConfigDocument.decode(
+                document, resolvePath: { $0.hasPrefix("/") ? $0 : normalized("\(directory)/\($0)") }, VMConfiguration.init)
+        } catch {
+            throw VMError(.configuration, "\(path): \(error)")
+        }
+    }
+
+    /// The JSON Schema of the configuration.
+    public static func schema() -> JSONValue {
+        do {
+            return try ConfigDocument.schema(title: "swvmm virtual machine", VMConfiguration.init)
+        } catch {
+            // Describing reads no document, so nothing in it can be wrong; the tests compare the result with the file in Configs.
+            return .null
+        }
+    }
+}
+
+/// The absolute directory that holds `path`.
+private func absoluteDirectory(of path: String) -> String {
+    let absolute = path.hasPrefix("/") ? path : "\(currentDirectory())/\(path)"
+    guard path != "-", let slash = absolute.lastIndex(of: "/") else { return currentDirectory() }
+    return slash == absolute.startIndex ? "/" : String(absolute[..<slash])
+}
+
+/// The path without `.` and `..` components (as text: links are not looked at, as in a shell's `cd -L`).
+private func normalized(_ path: String) -> String {
+    var parts: [Substring] = []
+    for part in path.split(separator: "/") where part != "." {
+        if part == ".." { _ = parts.popLast() } else { parts.append(part) }
+    }
+    return "/" + parts.joined(separator: "/")
+}

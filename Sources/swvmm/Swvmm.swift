@@ -1,0 +1,46 @@
+import ArgumentParser
+import Supervisor
+
+/// The root of the command line: it parses and prints, everything else is the supervisor's.
+struct Swvmm: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "swvmm",
+        abstract: "Run virtual machines on Linux/KVM.",
+        discussion: """
+            Start with a configuration file:
+
+              swvmm run --config vm.json
+
+            'swvmm config schema' tells what can stand in it, 'swvmm doctor' what this host can do. Exit codes: 0 the guest \
+            powered off, 1 the machine failed, 64 usage, 65 configuration, 66 a file or device that it names, 69 this host \
+            cannot run it, 80 the guest asked for a reset, 81 it panicked, 82 triple fault, 83 ended from outside.
+            """,
+        subcommands: [RunCommand.self, ConfigCommand.self, DoctorCommand.self, VersionCommand.self])
+}
+
+@main
+enum Main {
+    static func main() {
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        do {
+            // `run` is parsed alone: building the tree of all commands costs as much time as starting a guest.
+            if arguments.first == "run", !arguments.contains(where: { $0 == "--help" || $0 == "-h" || $0 == "help" }) {
+                var command = try RunCommand.parse(Array(arguments.dropFirst()))
+                try command.run()
+            } else {
+                var command = try Swvmm.parseAsRoot(arguments)
+                try command.run()
+            }
+        } catch let error as VMError {
+            end(error)
+        } catch {
+            Swvmm.exit(withError: error)
+        }
+    }
+
+    /// Prints the sentence and leaves with the error's exit code.
+    private static func end(_ error: VMError) -> Never {
+        StandardError.write("swvmm: \(error.message)\n")
+        ArgumentParser.Platform.leave(error.code)
+    }
+}
