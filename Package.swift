@@ -74,6 +74,13 @@ let package = Package(
             swiftSettings: strict),
 
         // Tests mirror the targets.
+        tests("ChecksTests", of: []),
+        tests("SchemaTests", of: ["Schema"]),
         tests("VirtqueueTests", of: ["Virtqueue", "CAtomics"]),
+
+        // Benchmarks; `make bench` runs them.
+        .executableTarget(
+            name: "RingBenchmark", dependencies: ["Virtqueue", "GuestMemory"], path: "Tests/Benchmarks/RingBenchmark",
+            swiftSettings: strict),
     ]
 )
