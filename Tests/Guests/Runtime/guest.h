@@ -1,0 +1,15 @@
+// What a payload in Embedded Swift cannot say itself: port I/O and instructions.
+#ifndef SWVMM_GUEST_H
+#define SWVMM_GUEST_H
+
+#include <stdint.h>
+
+static inline void guest_out8(uint16_t port, uint8_t value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
+static inline uint8_t guest_in8(uint16_t port) {
+    uint8_t value;
+    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+static inline void guest_halt(void) { __asm__ volatile("cli; hlt"); }
+
+#endif
