@@ -76,6 +76,10 @@ let package = Package(
         // Tests mirror the targets.
         tests("ChecksTests", of: []),
         tests("SchemaTests", of: ["Schema"]),
+        tests("HostTests", of: ["Host", "Virtqueue"]),
+        tests("GuestMemoryTests", of: ["GuestMemory"]),
+        tests("VirtioTests", of: ["Virtio"]),
+        tests("SupervisorTests", of: ["Schema", "Supervisor"]),
         tests("VirtqueueTests", of: ["Virtqueue", "CAtomics"]),
 
         // Benchmarks; `make bench` runs them.

@@ -11,3 +11,6 @@ public enum StandardError {
     /// Whether standard error is a terminal.
     public static var isTerminal: Bool { isatty(2) == 1 }
 }
+
+/// Ends the process, after everything that was printed has gone out.
+public func leave(with code: Int32) -> Never { exit(code) }

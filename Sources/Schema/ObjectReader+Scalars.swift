@@ -30,6 +30,17 @@ extension ObjectReader {
         return value
     }
 
+    /// One of a few integers.
+    public func integer(_ key: String, oneOf choices: [Int64], default fallback: Int64, doc: String) throws(ConfigError) -> Int64 {
+        let schema: [String: JSONValue] = ["enum": .array(choices.map { .integer($0) })]
+        let found = try field(key, schema, doc: doc, default: .integer(fallback), required: false) ?? .integer(fallback)
+        guard case .integer(let value) = found, choices.contains(value) else {
+            throw mismatch(key, expected: "one of \(choices.map(String.init).joined(separator: ", "))", found: found)
+        }
+        note(key, found)
+        return value
+    }
+
     /// A string, or nothing; `pattern` is a character rule checked by `matches` and shown in the schema.
     public func optionalString(
         _ key: String, default fallback: String? = nil, required: Bool = false, rule: StringRule = .any, doc: String

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Host
 import Supervisor
 
 /// The root of the command line: it parses and prints, everything else is the supervisor's.
@@ -41,6 +42,6 @@ enum Main {
     /// Prints the sentence and leaves with the error's exit code.
     private static func end(_ error: VMError) -> Never {
         StandardError.write("swvmm: \(error.message)\n")
-        ArgumentParser.Platform.leave(error.code)
+        leave(with: error.code.rawValue)
     }
 }

@@ -1,5 +1,6 @@
-import Schema
 import Testing
+
+@testable import Schema
 
 /// One small configuration type that has every kind of field.
 private struct Sample: Equatable {
