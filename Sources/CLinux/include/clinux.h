@@ -1,4 +1,8 @@
 #ifndef SWVMM_CLINUX_H
 #define SWVMM_CLINUX_H
 #include "host.h"
+#include "sockets.h"
+#include "spawn.h"
+#include "terminal.h"
+#include "tun.h"
 #endif

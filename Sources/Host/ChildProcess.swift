@@ -1,0 +1,179 @@
+import CLinux
+import Glibc
+
+/// A descriptor that a child inherits.
+public struct InheritedDescriptor: Sendable, Equatable {
+    /// Its number here.
+    public let source: Int32
+    /// Its number in the child.
+    public let target: Int32
+
+    /// Descriptor `source` becomes `target` in the child.
+    public init(_ source: Int32, as target: Int32) {
+        self.source = source
+        self.target = target
+    }
+}
+
+/// How a child ended.
+public enum ExitStatus: Sendable, Equatable, CustomStringConvertible {
+    /// It left with this code.
+    case exited(Int32)
+    /// This signal killed it.
+    case killed(Int32)
+
+    /// `ended with exit code 1`, `was killed by signal 9`.
+    public var description: String {
+        switch self {
+        case .exited(let code): "ended with exit code \(code)"
+        case .killed(let signal): "was killed by signal \(signal)"
+        }
+    }
+}
+
+/// A child process, held by its pidfd: killed and reaped when its owner goes, and by the kernel when the *thread* that started it ends
+/// (start it from the main thread).
+///
+/// It runs in a process group of its own, with default signal handling, standard streams as mapped or else ours, and no other descriptors
+/// than those named.
+public struct ChildProcess: ~Copyable, Sendable {
+    /// Its process id.
+    public let processID: Int32
+    /// Becomes readable when it ends; for a `Poller`.
+    public let descriptor: OwnedDescriptor
+    private var status: ExitStatus?
+
+    /// Starts the program at an absolute path. `arguments` begin with the program's name; `environment` nil is our own. At most 64
+    /// descriptors.
+    public init(
+        path: String, arguments: [String], environment: [String]? = nil, descriptors: [InheritedDescriptor] = [], directory: String? = nil
+    ) throws(SystemError) {
+        let argumentList = CStringList(arguments)
+        let environmentList = environment.map { CStringList($0) }
+        let mapped = descriptors.map { swv_spawn_descriptor(source: $0.source, target: $0.target) }
+        let program = CStringList([path] + (directory.map { [$0] } ?? []))
+        var pidfd: Int32 = -1
+        let result = unsafe mapped.withUnsafeBufferPointer { mapped in
+            unsafe argumentList.withPointers { arguments in
+                unsafe program.withPointers { program in
+                    var request = unsafe swv_spawn()
+                    unsafe request.path = UnsafePointer(program[0])
+                    unsafe request.directory = UnsafePointer(program[1])
+                    unsafe request.arguments = arguments
+                    unsafe request.descriptors = mapped.baseAddress
+                    unsafe request.descriptor_count = Int32(clamping: mapped.count)
+                    if let environmentList {
+                        return unsafe environmentList.withPointers { environment in
+                            unsafe request.environment = environment
+                            return unsafe spawn(&request, &pidfd)
+                        }
+                    }
+                    unsafe request.environment = UnsafePointer(environ)
+                    return unsafe spawn(&request, &pidfd)
+                }
+            }
+        }
+        guard result > 0 else { throw SystemError("exec", Errno(rawValue: -result)) }
+        processID = result
+        descriptor = OwnedDescriptor(owning: pidfd)
+        status = nil
+    }
+
+    /// Waits until the child has ended, at most `timeoutMilliseconds` (0 looks only); nil when it still runs.
+    public mutating func wait(timeoutMilliseconds: Int32) throws(SystemError) -> ExitStatus? {
+        if let status { return status }
+        var poll = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
+        let ready = unsafe Glibc.poll(&poll, 1, timeoutMilliseconds)
+        if ready < 0 {
+            let failure = Errno.current
+            guard failure == .interrupted else { throw SystemError("poll", failure) }
+        }
+        status = try reap(wait: false)
+        return status
+    }
+
+    /// Sends a signal; to a child that has ended, nothing happens.
+    public borrowing func signal(_ number: Int32) {
+        guard status == nil else { return }
+        _ = swv_pidfd_signal(descriptor.rawValue, number)
+    }
+
+    /// Asks the child to end (SIGTERM), and kills it when it has not done so in time.
+    public consuming func terminate(graceMilliseconds: Int32) -> ExitStatus? {
+        signal(SIGTERM)
+        let deadline = MonotonicTime.now + Int64(max(graceMilliseconds, 0))
+        while status == nil {
+            let left = deadline - MonotonicTime.now
+            guard left > 0, (try? wait(timeoutMilliseconds: Int32(clamping: left))) != nil else { break }
+        }
+        if status == nil {
+            signal(SIGKILL)
+            status = try? reap(wait: true)
+        }
+        return status
+    }
+
+    private borrowing func reap(wait: Bool) throws(SystemError) -> ExitStatus? {
+        var code: Int32 = 0
+        var value: Int32 = 0
+        let raw = descriptor.rawValue
+        let result = try retryingOnInterrupt("waitid") { unsafe swv_pidfd_reap(raw, &code, &value, wait ? 1 : 0) }
+        guard result == 1 else { return nil }
+        return code == CLD_EXITED ? .exited(value) : .killed(value)
+    }
+
+    deinit {
+        guard status == nil else { return }
+        _ = swv_pidfd_signal(descriptor.rawValue, SIGKILL)
+        _ = try? reap(wait: true)
+    }
+}
+
+/// Time that only goes forward.
+public enum MonotonicTime {
+    /// Milliseconds since some moment in the past.
+    public static var now: Int64 {
+        var time = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+        return Int64(time.tv_sec) &* 1000 &+ Int64(time.tv_nsec) / 1_000_000
+    }
+}
+
+/// Finds a program as a shell would: in the directories of PATH, then in the usual ones; a name with a slash is a path.
+public func findProgram(_ name: String) -> String? {
+    if name.contains("/") { return unsafe access(name, X_OK) == 0 ? name : nil }
+    let path = unsafe getenv("PATH").flatMap { unsafe String(validatingCString: $0) } ?? ""
+    for directory in path.split(separator: ":").map(String.init) + ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"] {
+        let candidate = "\(directory)/\(name)"
+        if unsafe access(candidate, X_OK) == 0 { return candidate }
+    }
+    return nil
+}
+
+private func spawn(_ request: UnsafePointer<swv_spawn>, _ pidfd: UnsafeMutablePointer<Int32>) -> Int32 {
+    let result = unsafe swv_spawn(request, pidfd)
+    return result > 0 ? result : -Errno.current.rawValue
+}
+
+/// Strings as C wants them: null-terminated, in a null-terminated array.
+@safe private final class CStringList {
+    private let pointers: UnsafeMutableBufferPointer<UnsafeMutablePointer<CChar>?>
+
+    init(_ strings: [String]) {
+        // Two nulls at the end: the list may be read one beyond its last string.
+        unsafe pointers = .allocate(capacity: strings.count + 2)
+        for index in strings.indices { unsafe pointers.initializeElement(at: index, to: strdup(strings[index])) }
+        unsafe pointers.initializeElement(at: strings.count, to: nil)
+        unsafe pointers.initializeElement(at: strings.count + 1, to: nil)
+    }
+
+    deinit {
+        for unsafepointer in unsafe pointers { unsafe free(pointer) }
+        unsafe pointers.deallocate()
+    }
+
+    func withPointers<R>(_ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> R) -> R {
+        // The array has at least two elements, so it has an address.
+        unsafe body(UnsafePointer(pointers.baseAddress!))
+    }
+}
