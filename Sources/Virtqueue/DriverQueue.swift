@@ -57,11 +57,7 @@ public struct DriverQueue<Memory: QueueMemory>: ~Copyable {
             }
             unsafe tableMemory = range.base
         }
-        ring.clear()
-        if !ring.isPacked {
-            ring.publish(availableIndex: position.available)
-            ring.publish(usedIndex: position.used)
-        }
+        ring.clear(beginningAt: available)
         let slots = UnsafeMutablePointer<DriverSlot>.allocate(capacity: Int(ring.size))
         for index in 0..<ring.size { unsafe (slots + Int(index)).initialize(to: DriverSlot(next: index &+ 1)) }
         self.configuration = configuration

@@ -45,12 +45,23 @@ struct Ring {
     /// Split rings: their sizes are powers of two.
     @inlinable var mask: UInt16 { size &- 1 }
 
-    /// What a driver does before it hands a new queue to the device (2.7.10.1, 2.8.13).
+    /// What a driver does before it hands a new queue to the device (2.7.10.1, 2.8.13): all zero, and then as if everything before
+    /// `position` had been used.
     @inlinable
-    func clear() {
+    func clear(beginningAt position: RingCursor) {
         unsafe descriptors.initializeMemory(as: UInt8.self, repeating: 0, count: features.format.byteCount(of: .descriptor, size: size))
         unsafe driverArea.initializeMemory(as: UInt8.self, repeating: 0, count: features.format.byteCount(of: .driver, size: size))
         unsafe deviceArea.initializeMemory(as: UInt8.self, repeating: 0, count: features.format.byteCount(of: .device, size: size))
+        guard isPacked else {
+            publish(availableIndex: position.index)
+            publish(usedIndex: position.index)
+            return
+        }
+        for index in 0..<size {
+            // Zero is what slots look like that were used in a round with wrap counter 0: right for a new queue, not for any other.
+            let flags = Descriptor.usedFlags(wrap: index < position.index ? position.wrap : !position.wrap)
+            publish(packedWord: Descriptor(address: 0, length: 0, flags: flags, tag: 0).packedSecondWord, at: index)
+        }
     }
 
     @inlinable
