@@ -1,6 +1,8 @@
 #ifndef SWVMM_CLINUX_H
 #define SWVMM_CLINUX_H
+#include "blockio.h"
 #include "host.h"
+#include "random.h"
 #include "sockets.h"
 #include "spawn.h"
 #include "terminal.h"
