@@ -52,12 +52,15 @@ let package = Package(
         module("Devices", imports: ["CLinux", "Virtqueue", "Host", "GuestMemory", "Schema", "Virtio"]),
 
         // The machine.
-        module("Hypervisor", imports: ["CAtomics", "CLinux", "Host", "GuestMemory"]),
+        module("Hypervisor", imports: ["CLinux", "Virtqueue", "Host", "GuestMemory"]),
         module("Transport", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor"]),
         module("Machine", imports: ["Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport"]),
         module(
             "VirtualMachine",
-            imports: ["Host", "GuestMemory", "Schema", "Virtio", "Devices", "Hypervisor", "Transport", "Machine"]),
+            imports: [
+                "Host", "GuestMemory", "Schema", "Virtio", "Devices", "Hypervisor", "Transport", "Machine",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
         module(
             "Supervisor",
             imports: [
@@ -75,6 +78,7 @@ let package = Package(
 
         // Tests mirror the targets.
         tests("ChecksTests", of: []),
+        tests("HypervisorTests", of: ["Virtqueue", "Host", "GuestMemory", "Hypervisor"]),
         tests("SchemaTests", of: ["Schema"]),
         tests("HostTests", of: ["Host", "Virtqueue"]),
         tests("GuestMemoryTests", of: ["GuestMemory"]),

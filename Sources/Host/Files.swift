@@ -30,3 +30,12 @@ extension OwnedDescriptor {
         return OwnedDescriptor(owning: try retryingOnInterrupt("dup") { fcntl(raw, F_DUPFD_CLOEXEC, 3) })
     }
 }
+
+/// Whether something stands at a path.
+public func pathExists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
+
+/// A variable of the environment; nil when it is not set.
+public func environmentVariable(_ name: String) -> String? {
+    guard let value = unsafe getenv(name) else { return nil }
+    return unsafe String(cString: value)
+}

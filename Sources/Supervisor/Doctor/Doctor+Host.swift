@@ -1,0 +1,75 @@
+import CLinux
+import Host
+
+// What the host offers besides KVM. Each look opens something for a moment and changes nothing.
+
+extension Doctor {
+    static func hostFindings() -> [Finding] {
+        [
+            device(
+                "tun", "/dev/net/tun", writable: true, detail: "tap interfaces for net devices",
+                remedy: "load the module (modprobe tun) and give yourself access to /dev/net/tun, or use the \"user\" back-end"),
+            passt(),
+            ioURing(),
+            device(
+                "vhost-net", "/dev/vhost-net", writable: true, detail: "in-kernel network back-end",
+                remedy: "load the module (modprobe vhost_net)"),
+            vdpa(),
+            userfaultfd(),
+            userNamespaces(),
+            seccomp(),
+        ]
+    }
+
+    private static func device(_ name: String, _ path: String, writable: Bool, detail: String, remedy: String) -> Finding {
+        do {
+            _ = try OwnedDescriptor.open(path, flags: writable ? O_RDWR : O_RDONLY)
+            return Finding(name: name, isPresent: true, detail: "\(path) opens: \(detail)", remedy: nil, need: .optional)
+        } catch {
+            return Finding(name: name, isPresent: false, detail: "\(path): \(error.errno)", remedy: remedy, need: .optional)
+        }
+    }
+
+    private static func passt() -> Finding {
+        let found = findProgram("passt")
+        return Finding(
+            name: "passt", isPresent: found != nil, detail: found.map { "\($0): networking without privileges" } ?? "not found in PATH",
+            remedy: "install the package passt", need: .optional)
+    }
+
+    private static func vdpa() -> Finding {
+        let present = (0..<16).contains { pathExists("/dev/vhost-vdpa-\($0)") }
+        return Finding(
+            name: "vhost-vdpa", isPresent: present, detail: present ? "/dev/vhost-vdpa-N is there" : "no /dev/vhost-vdpa-N",
+            remedy: "load the module (modprobe vhost_vdpa) and make a device (vdpa dev add)", need: .optional)
+    }
+
+    private static func userfaultfd() -> Finding {
+        let present = pathExists("/dev/userfaultfd") || firstLine(of: "/proc/sys/vm/unprivileged_userfaultfd") != nil
+        return Finding(
+            name: "userfaultfd", isPresent: present, detail: present ? "the kernel has it" : "the kernel lacks it",
+            remedy: "use a kernel with CONFIG_USERFAULTFD", need: .optional)
+    }
+
+    private static func userNamespaces() -> Finding {
+        let limit = firstLine(of: "/proc/sys/user/max_user_namespaces").flatMap { Int($0) } ?? 0
+        let forbidden = firstLine(of: "/proc/sys/kernel/unprivileged_userns_clone") == "0"
+        return Finding(
+            name: "user-namespaces", isPresent: limit > 0 && !forbidden,
+            detail: limit == 0 ? "switched off" : forbidden ? "for root only" : "up to \(limit)",
+            remedy: "sysctl user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1", need: .optional)
+    }
+
+    private static func seccomp() -> Finding {
+        let actions = firstLine(of: "/proc/sys/kernel/seccomp/actions_avail")
+        let present = actions?.split(separator: " ").contains("trap") ?? false
+        return Finding(
+            name: "seccomp", isPresent: present, detail: actions.map { "actions: \($0)" } ?? "the kernel lacks it",
+            remedy: "use a kernel with CONFIG_SECCOMP_FILTER", need: .optional)
+    }
+
+    private static func firstLine(of path: String) -> String? {
+        guard let bytes = try? readWholeFile(path, limit: 4096) else { return nil }
+        return bytes.split(separator: UInt8(ascii: "\n")).first.map { String(decoding: $0, as: UTF8.self) }
+    }
+}
