@@ -117,29 +117,23 @@ public import Virtqueue
 
     /// Submits what is queued, and waits until at least `minimum` completions are there.
     public mutating func submit(waitingFor minimum: Int = 0) throws(SystemError) {
-        while true {
-            let result =
-                minimum > 0
-                ? unsafe io_uring_submit_and_wait(ring, UInt32(clamping: minimum)) : unsafe io_uring_submit(ring)
-            if result >= 0 { return }
-            // Interrupted: what was queued stays queued, and is submitted the next time round.
-            if result != -EINTR { throw SystemError("io_uring_enter", Errno(rawValue: -result)) }
+        var wanted = UInt32(clamping: minimum)
+        while unsafe wanted > 0 || io_uring_sq_ready(ring) > 0 {
+            let result = unsafe wanted > 0 ? io_uring_submit_and_wait(ring, wanted) : io_uring_submit(ring)
+            // An entry that the kernel refuses ends a submission early, and an interruption leaves what was queued: once more.
+            guard result >= 0 || result == -EINTR else { throw SystemError("io_uring_enter", Errno(rawValue: -result)) }
+            if result >= 0 { wanted = 0 }
         }
     }
 
-    /// Calls `body` for every completion that is there, with the token and the result: a count, or a negative error number.
-    @discardableResult
-    public mutating func takeCompletions(_ body: (_ token: UInt64, _ result: Int32) -> Void) -> Int {
-        var count = 0
+    /// The next completion, with its token and its result: a count, or a negative error number. Nil when there is none.
+    public mutating func nextCompletion() -> (token: UInt64, result: Int32)? {
         var token: UInt64 = 0
         var result: Int32 = 0
-        while true {
-            while unsafe swv_uring_take(ring, &token, &result) != 0 {
-                count += 1
-                body(token, result)
-            }
-            guard unsafe swv_uring_overflown(ring) != 0, unsafe io_uring_get_events(ring) >= 0 else { return count }
-        }
+        if unsafe swv_uring_take(ring, &token, &result) != 0 { return (token, result) }
+        // The kernel keeps back what found the completion queue full; it has to be asked for it.
+        guard unsafe swv_uring_overflown(ring) != 0, unsafe io_uring_get_events(ring) >= 0 else { return nil }
+        return unsafe swv_uring_take(ring, &token, &result) != 0 ? (token, result) : nil
     }
 }
 

@@ -1,5 +1,5 @@
 import CLinux
-public import Glibc
+import Glibc
 public import Virtqueue
 
 /// Two connected stream sockets: what is written to one is read from the other.
@@ -50,7 +50,7 @@ public enum UnixSocket {
     }
 
     /// Makes a listening socket at a path where nothing is yet (EADDRINUSE), for its owner only unless `mode` says more.
-    public static func listen(at path: String, mode: mode_t = 0o600) throws(SystemError) -> OwnedDescriptor {
+    public static func listen(at path: String, mode: UInt32 = 0o600) throws(SystemError) -> OwnedDescriptor {
         let socket = try makeSocket()
         let raw = socket.rawValue
         // bind creates the file with the descriptor's mode, less the umask: it never exists with more rights than it shall have.
