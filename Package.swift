@@ -54,7 +54,7 @@ let package = Package(
         // The machine.
         module("Hypervisor", imports: ["CLinux", "Virtqueue", "Host", "GuestMemory"]),
         module("Transport", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor"]),
-        module("Machine", imports: ["Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport"]),
+        module("Machine", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport"]),
         module(
             "VirtualMachine",
             imports: [
@@ -83,6 +83,7 @@ let package = Package(
         tests("HostTests", of: ["Host", "Virtqueue"]),
         tests("GuestMemoryTests", of: ["GuestMemory"]),
         tests("VirtioTests", of: ["Virtio"]),
+        tests("MachineTests", of: ["Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine"]),
         tests("SupervisorTests", of: ["Schema", "Supervisor"]),
         tests("VirtqueueTests", of: ["Virtqueue", "CAtomics"]),
 

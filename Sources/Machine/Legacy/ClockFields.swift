@@ -59,7 +59,7 @@ struct ClockFields: Equatable {
         return CalendarTime(year: century * 100 + year, month: month, day: day, hour: hour, minute: minute, second: second)
     }
 
-    private static func encode(_ value: UInt8, _ format: Format) -> UInt8 { format.isBinary ? value : value / 10 << 4 | value % 10 }
+    private static func encode(_ value: UInt8, _ format: Format) -> UInt8 { format.isBinary ? value : (value / 10) << 4 | value % 10 }
 
     private static func decode(_ value: UInt8, _ format: Format) -> Int64? {
         if format.isBinary { return Int64(value) }
