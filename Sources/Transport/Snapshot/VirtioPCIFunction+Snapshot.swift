@@ -1,0 +1,67 @@
+public import Schema
+import Synchronization
+public import Virtio
+
+extension VirtioPCIFunction {
+    public var lifecycle: Lifecycle { transport.lifecycle }
+
+    public func sleep() throws { try transport.sleep() }
+
+    public func wake() throws {
+        // After a restore, BARs take their places only now: by then no other function stands where it stood before its own restore.
+        state.withLock { apply(&$0) }
+        try transport.wake()
+    }
+
+    public func snapshot() throws -> JSONValue {
+        let own = state.withLock { state -> [String: JSONValue] in
+            var bars: [String: JSONValue] = [:]
+            for bar in state.space.bars { bars["\(bar.index)"] = .hex(state.space.address(of: bar)) }
+            return [
+                "configuration": .object(savedRegisters.mapValues { .number(state.space.get(at: $0.offset, width: $0.width)) }),
+                "bars": .object(bars), "msix": .object(interrupts.msix.snapshot()), "isr": .number(interrupts.isr),
+            ]
+        }
+        return try transport.snapshot(kind: .pci, .object(own))
+    }
+
+    public func restore(_ document: JSONValue) throws {
+        let saved = try transport.restore(document, kind: .pci)
+        try state.withLock { state in
+            unmapBARs(&state)
+            let configuration = try saved.member("configuration")
+            for (name, register) in savedRegisters {
+                let limit = UInt32.max >> UInt32(32 - 8 * register.width)
+                // Through the guest's masks: a snapshot cannot change what a guest cannot change.
+                state.space.write(
+                    try configuration.member(name).integer(upTo: limit), at: register.offset, width: register.width)
+            }
+            for bar in state.space.bars {
+                let place = try saved.member("bars").member("\(bar.index)")
+                let address = try place.hex()
+                guard address & (bar.size - 1) == 0, bar.is64Bit || address <= UInt64(UInt32.max) else {
+                    throw place.wrong("an address that is a multiple of 0x\(String(bar.size, radix: 16))")
+                }
+                state.space.setAddress(address, of: bar)
+            }
+            // Enable and mask take effect at `wake`, with the BARs.
+            try interrupts.msix.restore(try saved.member("msix"))
+            interrupts.isr = try saved.member("isr").integer()
+        }
+    }
+
+    /// The registers of configuration space that a guest can write, apart from BARs, by the names of their specifications.
+    private var savedRegisters: [String: (offset: Int, width: Int)] {
+        let access = capabilities.access
+        return [
+            "command": (PCIConfigurationSpace.Register.command, 2),
+            "cacheLineSize": (PCIConfigurationSpace.Register.cacheLineSize, 1),
+            "interruptLine": (PCIConfigurationSpace.Register.interruptLine, 1),
+            "msixMessageControl": (capabilities.msixControl, 2),
+            "accessBAR": (access + VirtioPCICapabilities.accessBAR, 1),
+            "accessOffset": (access + VirtioPCICapabilities.accessOffset, 4),
+            "accessLength": (access + VirtioPCICapabilities.accessLength, 4),
+            "accessData": (access + VirtioPCICapabilities.accessData, 4),
+        ]
+    }
+}

@@ -1,0 +1,51 @@
+import Host
+import Synchronization
+import Virtio
+import Virtqueue
+
+extension VirtioTransport {
+    /// Where the device is in its life.
+    var lifecycle: Lifecycle {
+        state.withLock { state in
+            noteFailure(&state)
+            return state.lifecycle
+        }
+    }
+
+    /// Stops the device and takes its queues.
+    func sleep() throws {
+        try state.withLock { state in
+            noteFailure(&state)
+            let next = try state.lifecycle.after(.sleep)
+            let queues = try device.sleep()
+            let isActive = state.lifecycle.phase == .active
+            // Asleep it is, whatever it gave back: a device that lost its queues must not be slept again, nor woken as if it had none.
+            state.lifecycle = next
+            state.parked = consume queues
+            if isActive, state.parked == nil { throw DeviceError("\(device.debugLabel) went to sleep without giving its queues back.") }
+        }
+    }
+
+    /// Gives the device its queues back.
+    func wake() throws {
+        try state.withLock { state in
+            let next = try state.lifecycle.after(.wake)
+            guard next.phase == .active else {
+                try device.wake(nil)
+                state.lifecycle = next
+                return
+            }
+            guard let queues = state.parked.take() else { throw DeviceError("\(device.debugLabel) has no queues to wake with.") }
+            let running = kicks.indices.filter { queues.contains($0) }
+            try device.wake(makeActivation(state, queues))
+            state.lifecycle = next
+            // A doorbell that rang in between, and an interrupt that was on its way, must not be lost; a spurious one is allowed.
+            for index in running {
+                doorbells.arm(index)
+                kicks[index].signal()
+                signals.queueUsed(index)
+            }
+            signals.deliverConfigurationChange()
+        }
+    }
+}

@@ -1,0 +1,14 @@
+/// How one transport tells its driver that something happened: what PCI and MMIO do differently.
+///
+/// The two `notify…` calls come from device threads, also while the transport's lock is held by whoever waits for these threads; they
+/// must not take that lock. The other calls come with the lock held.
+protocol TransportInterrupts: AnyObject, Sendable {
+    /// Sends a used buffer notification.
+    func notifyQueue(_ queue: Int)
+    /// Sends a configuration change notification.
+    func notifyConfiguration()
+    /// Forgets everything pending, and which interrupt belongs to what (a device reset).
+    func reset()
+    /// Forgets which interrupt belongs to the queue (a virtqueue reset).
+    func resetQueue(_ queue: Int)
+}

@@ -1,0 +1,43 @@
+import Host
+import Synchronization
+
+/// The one interrupt of a virtio MMIO device: edge-triggered, with an InterruptStatus register that says what for (virtio 1.3, 4.2.2).
+final class VirtioMMIOInterrupts: TransportInterrupts {
+    private static let queueBit: UInt32 = 1 << 0
+    private static let configurationBit: UInt32 = 1 << 1
+
+    private let event: EventFD
+    private let pending = Atomic<UInt32>(0)
+
+    /// A signal of `event` is an edge of the interrupt.
+    init(_ event: EventFD) { self.event = event }
+
+    /// The InterruptStatus register.
+    var status: UInt32 {
+        get { pending.load(ordering: .sequentiallyConsistent) }
+        set { pending.store(newValue & (Self.queueBit | Self.configurationBit), ordering: .sequentiallyConsistent) }
+    }
+
+    func notifyQueue(_ queue: Int) { raise(Self.queueBit) }
+    func notifyConfiguration() { raise(Self.configurationBit) }
+
+    private func raise(_ bit: UInt32) {
+        pending.bitwiseOr(bit, ordering: .sequentiallyConsistent)
+        event.signal()
+    }
+
+    /// A write to InterruptACK. The interrupt stays asserted while a bit is set (4.2.3.4): with edges, that takes another one.
+    func acknowledge(_ bits: UInt32) {
+        pending.bitwiseAnd(~bits, ordering: .sequentiallyConsistent)
+        repeatEdge()
+    }
+
+    /// Makes another edge if something is pending.
+    func repeatEdge() {
+        if status != 0 { event.signal() }
+    }
+
+    func reset() { pending.store(0, ordering: .sequentiallyConsistent) }
+
+    func resetQueue(_ queue: Int) {}
+}
