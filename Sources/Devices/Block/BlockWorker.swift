@@ -1,0 +1,135 @@
+import Host
+import Virtio
+
+/// The data path of one or more queues: takes requests in batches, hands them to the engine, completes them (design: all popped, one
+/// submission, all completed, one publication).
+struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
+    private let backend: BlockBackend
+    private let poller: Poller
+    private var engine: Engine
+    /// By queue index.
+    private var queues: FixedArray<BlockQueue?>
+    private var context: DeviceContext?
+
+    private static var stopToken: UInt64 { .max }
+    private static var completionToken: UInt64 { .max - 1 }
+
+    init(_ backend: BlockBackend, engine: consuming Engine, queueCount: Int) throws(SystemError) {
+        let poller = try Poller()
+        if let descriptor = engine.completionDescriptor { try poller.add(descriptor, token: Self.completionToken) }
+        self.backend = backend
+        self.poller = poller
+        self.engine = engine
+        self.queues = FixedArray(count: queueCount) { _ in nil }
+    }
+
+    mutating func begin(_ context: DeviceContext) { self.context = context }
+
+    mutating func attach(_ queue: consuming ActiveQueue) {
+        let index = queue.index
+        guard queues.indices.contains(index) else { return }
+        queues[index] = BlockQueue(queue)
+    }
+
+    mutating func detach(_ index: Int) -> ActiveQueue? {
+        guard queues.indices.contains(index), let queue = queues[index].take() else { return nil }
+        return queue.release()
+    }
+
+    mutating func end() { context = nil }
+
+    mutating func run(until stop: EventFD) {
+        guard let context else { return }
+        do {
+            try watch(stop, true)
+            try loop(context)
+        } catch {
+            context.fail(queue: 0, "its worker cannot go on (\(error))")
+        }
+        finishAll(context)
+        try? watch(stop, false)
+    }
+
+    private mutating func watch(_ stop: EventFD, _ on: Bool) throws(SystemError) {
+        if on { try poller.add(stop.rawValue, token: Self.stopToken) } else { try poller.remove(stop.rawValue) }
+        for index in queues.indices { try queues[index]?.watchKick(poller, on) }
+    }
+
+    private mutating func loop(_ context: DeviceContext) throws(SystemError) {
+        // One bit per queue that may have requests; at first all.
+        var pending = UInt64.max
+        while true {
+            pending = try serve(pending, context)
+            var stopped = false
+            var kicked: UInt64 = 0
+            try poller.wait(timeoutMilliseconds: pending == 0 ? nil : 0) { event in
+                switch event.token {
+                case Self.stopToken: stopped = true
+                case Self.completionToken: break
+                default: kicked |= 1 << event.token
+                }
+            }
+            if stopped { return }
+            for index in queues.indices where kicked & 1 << UInt64(index) != 0 { queues[index]?.drainKick() }
+            pending |= kicked
+        }
+    }
+
+    /// One round over the queues in `pending`; returns those that have to be served again without a kick.
+    private mutating func serve(_ pending: UInt64, _ context: DeviceContext) throws(SystemError) -> UInt64 {
+        var again: UInt64 = 0
+        var full: UInt64 = starved
+        for index in queues.indices where (pending | full) & 1 << UInt64(index) != 0 {
+            switch queues[index]?.takeRequests(&engine, backend, context) {
+            case .more?: again |= 1 << UInt64(index)
+            case .full?: full |= 1 << UInt64(index)
+            case .drained?, nil: full &= ~(1 << UInt64(index))
+            }
+        }
+        try engine.submit(waitingFor: 0)
+        try reap()
+        publish(context)
+        starved = full
+        // A queue without a free slot goes on as soon as one of its requests completes, which may have happened just now.
+        for index in queues.indices where full & 1 << UInt64(index) != 0 {
+            if queues[index]?.hasFreeSlot == true { again |= 1 << UInt64(index) }
+        }
+        return again
+    }
+
+    /// The queues that were left with requests because all their slots were taken. Looked at in every round.
+    private var starved: UInt64 = 0
+
+    private mutating func reap() throws(SystemError) {
+        while let completion = engine.nextCompletion() {
+            let index = Int(truncatingIfNeeded: completion.token >> 32)
+            let slot = Int(truncatingIfNeeded: completion.token & 0xffff_ffff)
+            guard queues.indices.contains(index) else { continue }
+            queues[index]?.finish(slot, completion.result, &engine, backend)
+        }
+        // Requests that take several steps have queued their next one.
+        try engine.submit(waitingFor: 0)
+    }
+
+    private mutating func publish(_ context: DeviceContext) {
+        for index in queues.indices { queues[index]?.publish(context) }
+    }
+
+    private mutating func hasInFlight() -> Bool {
+        for index in queues.indices where queues[index]?.isIdle == false { return true }
+        return false
+    }
+
+    /// Waits for everything that the kernel still does in guest memory.
+    private mutating func finishAll(_ context: DeviceContext) {
+        do {
+            while hasInFlight() {
+                try engine.submit(waitingFor: 1)
+                try reap()
+            }
+        } catch {
+            context.fail(queue: 0, "requests in flight cannot be finished (\(error))")
+        }
+        publish(context)
+    }
+}
