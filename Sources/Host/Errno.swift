@@ -74,7 +74,7 @@ public struct SystemError: Error, Sendable, Equatable, CustomStringConvertible {
 ///
 /// The one place where EINTR is handled; calls for which an interruption means something (KVM_RUN, close) do not come here.
 @inline(__always)
-func retryingOnInterrupt<T: SignedInteger & FixedWidthInteger>(_ name: StaticString, _ body: () -> T) throws(SystemError) -> T {
+package func retryingOnInterrupt<T: SignedInteger & FixedWidthInteger>(_ name: StaticString, _ body: () -> T) throws(SystemError) -> T {
     while true {
         let result = body()
         if result != -1 { return result }

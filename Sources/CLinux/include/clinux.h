@@ -2,6 +2,7 @@
 #define SWVMM_CLINUX_H
 #include "blockio.h"
 #include "host.h"
+#include "kvm.h"
 #include "random.h"
 #include "sockets.h"
 #include "spawn.h"

@@ -10,7 +10,7 @@ enum Guest {
     }
 
     static func print(bytes: UnsafeBufferPointer<UInt8>) {
-        for unsafe byte in unsafe bytes { guest_out8(serialPort, byte) }
+        for index in 0..<bytes.count { guest_out8(serialPort, unsafe bytes[index]) }
     }
 
     static func print(_ number: UInt64) {

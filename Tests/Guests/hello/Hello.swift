@@ -15,7 +15,8 @@ private func exitCode(in commandLine: UnsafeBufferPointer<UInt8>) -> UInt8 {
     let key: InlineArray<5, UInt8> = [0x65, 0x78, 0x69, 0x74, 0x3d]  // "exit="
     var matched = 0
     var code: UInt8 = 0
-    for unsafe byte in unsafe commandLine {
+    for index in 0..<commandLine.count {
+        let byte = unsafe commandLine[index]
         if matched == key.count {
             guard byte >= 0x30, byte <= 0x39 else { break }
             code = code &* 10 &+ (byte - 0x30)
