@@ -199,6 +199,11 @@ import Testing
         line.setLevel(true)
         #expect(failures.take() == ["KVM_SIGNAL_MSI"])
         #expect(chip.entry(16) & Bits.remoteIRR == 0)
+        routing.contents.withLock { $0.refusal = .notPermitted }
+        line.setLevel(false)
+        line.setLevel(true)
+        #expect(failures.take() == [], "no APIC at the destination: the guest's mistake")
+        #expect(chip.entry(16) & Bits.remoteIRR == 0)
         chip.program(6, 0x40)
         #expect(failures.take().last == "KVM_SET_GSI_ROUTING")
         #expect(refusal(chip, chip.state)?.contains("KVM_SET_GSI_ROUTING") == true)

@@ -11,6 +11,8 @@ final class RoutingRecorder: InterruptRouting {
         var changes = 0
         var sent: [MSIMessage] = []
         var refuses = false
+        /// What `send` answers while it refuses.
+        var refusal = Errno.invalidArgument
     }
     let contents = Mutex(Contents())
 
@@ -31,12 +33,12 @@ final class RoutingRecorder: InterruptRouting {
     }
 
     func send(_ message: MSIMessage) throws(SystemError) {
-        let refused = contents.withLock { contents in
-            if contents.refuses { return true }
+        let refusal: Errno? = contents.withLock { contents in
+            if contents.refuses { return contents.refusal }
             contents.sent.append(message)
-            return false
+            return nil
         }
-        if refused { throw SystemError("KVM_SIGNAL_MSI", .invalidArgument) }
+        if let refusal { throw SystemError("KVM_SIGNAL_MSI", refusal) }
     }
 
     func route(_ gsi: UInt32) -> MSIMessage? { contents.withLock { $0.routes[gsi] } }
