@@ -4,74 +4,55 @@
 /// changes nothing here. A device keeps one for each request that it can have in flight.
 @safe
 public struct ChainBuffer: ~Copyable {
-    /// The device-readable segments, then the device-writable ones.
-    @usableFromInline let segments: UnsafeMutablePointer<HostRange>
-    /// The most segments that a chain may have; `pop` refuses a longer one.
-    public let capacity: Int
-    @usableFromInline var input: ChainHalf
-    @usableFromInline var output: ChainHalf
-    /// Where the writable segments begin, consumed ones included.
-    @usableFromInline var firstWritable: Int
-    /// What `takeWritableTail` has given away.
-    @usableFromInline var tail: HostRange?
-    @usableFromInline var consumed: UInt32
-    @usableFromInline var id: UInt16
-    /// The slots of the descriptor ring that the chain takes (packed), at least 1.
-    @usableFromInline var slots: UInt16
-    /// Where the chain was popped.
-    @usableFromInline var origin: RingCursor
+    /// All that there is to know, behind one pointer: a chain is passed around for each request, and a large struct would be copied.
+    @usableFromInline let state: UnsafeMutablePointer<ChainState>
 
     /// Room for chains of up to `capacity` segments (at least 1), 16 bytes each.
     @inlinable
     public init(capacity: Int) {
-        let capacity = max(capacity, 1)
-        unsafe self.segments = UnsafeMutablePointer<HostRange>.allocate(capacity: capacity)
-        self.capacity = capacity
-        self.input = ChainHalf()
-        self.output = ChainHalf()
-        self.firstWritable = 0
-        self.tail = nil
-        self.consumed = 0
-        self.id = 0
-        self.slots = 0
-        self.origin = RingCursor(index: 0, wrap: true)
+        unsafe state = UnsafeMutablePointer<ChainState>.allocate(capacity: 1)
+        unsafe state.initialize(to: ChainState(capacity: max(capacity, 1)))
     }
 
     @inlinable
     deinit {
-        unsafe segments.deallocate()
+        unsafe state.pointee.segments.deallocate()
+        unsafe state.deallocate()
     }
 
+    /// The most segments that a chain may have; `pop` refuses a longer one.
+    @inlinable public var capacity: Int { unsafe state.pointee.capacity }
+
     /// The buffer id (packed) or index of the head descriptor (split).
-    @inlinable public var head: UInt16 { id }
+    @inlinable public var head: UInt16 { unsafe state.pointee.id }
 
     /// Device-readable bytes that have not been consumed yet.
-    @inlinable public var readableBytes: Int { input.bytes }
+    @inlinable public var readableBytes: Int { unsafe state.pointee.input.bytes }
 
     /// Device-writable bytes that have not been consumed yet.
-    @inlinable public var writableBytes: Int { output.bytes }
+    @inlinable public var writableBytes: Int { unsafe state.pointee.output.bytes }
 
     /// Bytes that `write`, `writeInteger` and `skipWritable` have consumed. At most 2³²−1, since no chain has more.
-    @inlinable public var written: UInt32 { consumed }
+    @inlinable public var written: UInt32 { unsafe state.pointee.written }
 
     /// The device-readable segments that have not been consumed yet.
     @inlinable
     public var readable: Span<HostRange> {
         @_lifetime(borrow self)
-        get { span(input) }
+        get { unsafe span(state.pointee.input) }
     }
 
     /// The device-writable segments that have not been consumed yet.
     @inlinable
     public var writable: Span<HostRange> {
         @_lifetime(borrow self)
-        get { span(output) }
+        get { unsafe span(state.pointee.output) }
     }
 
     @inlinable
     @_lifetime(borrow self)
     func span(_ half: ChainHalf) -> Span<HostRange> {
-        let elements = unsafe UnsafeBufferPointer(start: segments + half.first, count: half.end - half.first)
+        let elements = unsafe UnsafeBufferPointer(start: state.pointee.segments + half.first, count: half.end - half.first)
         let span = unsafe Span(_unsafeElements: elements)
         return unsafe _overrideLifetime(span, borrowing: self)
     }
@@ -79,17 +60,99 @@ public struct ChainBuffer: ~Copyable {
     /// Forgets the chain, so that nothing of it can be taken for the next one's.
     @inlinable
     mutating func clear() {
+        unsafe state.pointee.clear()
+    }
+}
+
+// Sendable: it owns its memory alone, and the ranges in it are Sendable.
+extension ChainBuffer: @unchecked Sendable {}
+
+/// What a `ChainBuffer` holds.
+@safe @usableFromInline
+struct ChainState {
+    /// The device-readable segments, then the device-writable ones.
+    @usableFromInline let segments: UnsafeMutablePointer<HostRange>
+    @usableFromInline let capacity: Int
+    @usableFromInline var input = ChainHalf()
+    @usableFromInline var output = ChainHalf()
+    /// Where the writable segments begin, consumed ones included.
+    @usableFromInline var firstWritable = 0
+    /// What `takeWritableTail` has given away.
+    @usableFromInline var tail: HostRange?
+    @usableFromInline var written: UInt32 = 0
+    @usableFromInline var id: UInt16 = 0
+    /// The slots of the descriptor ring that the chain takes (1 in the split format); 0 when there is no chain.
+    @usableFromInline var slots: UInt16 = 0
+    /// Where the chain was popped.
+    @usableFromInline var origin = RingCursor(index: 0, wrap: true)
+
+    @inlinable
+    init(capacity: Int) {
+        unsafe segments = UnsafeMutablePointer<HostRange>.allocate(capacity: capacity)
+        self.capacity = capacity
+    }
+
+    @inlinable
+    mutating func clear() {
         input = ChainHalf()
         output = ChainHalf()
         firstWritable = 0
         tail = nil
-        consumed = 0
+        written = 0
         slots = 0
     }
-}
 
-// Sendable: it owns its array alone, and the ranges in it are Sendable.
-extension ChainBuffer: @unchecked Sendable {}
+    /// Consumes up to `count` readable bytes; see `ChainHalf.consume`.
+    @inlinable
+    mutating func consumeReadable(_ count: Int, _ body: (HostRange) -> Void) -> Int {
+        unsafe input.consume(count, of: segments, body)
+    }
+
+    /// Consumes up to `count` writable bytes; see `ChainHalf.consume`.
+    @inlinable
+    mutating func consumeWritable(_ count: Int, _ body: (HostRange) -> Void) -> Int {
+        let consumed = unsafe output.consume(count, of: segments, body)
+        written &+= UInt32(truncatingIfNeeded: consumed)
+        return consumed
+    }
+
+    /// See `ChainBuffer.takeWritableTail`.
+    @inlinable
+    mutating func takeWritableTail(_ count: Int) -> HostRange? {
+        guard count > 0, tail == nil, output.first < output.end else { return nil }
+        let last = unsafe segments[output.end - 1]
+        guard last.count >= count else { return nil }
+        let taken = last.slice(from: last.count - count)
+        let rest = last.slice(from: 0, count: last.count - count)
+        // A segment of which a part was consumed stays, if empty, so that the part can still be marked as written.
+        if rest.count > 0 || (output.end - 1 == output.first && output.offset > 0) {
+            unsafe segments[output.end - 1] = rest
+        } else {
+            output.end -= 1
+        }
+        output.bytes -= count
+        tail = taken
+        return taken
+    }
+
+    /// Tells `memory` about the first `count` writable bytes, consumed or not, and about the tail.
+    @inlinable
+    func markWritten<Memory: QueueMemory>(_ count: UInt32, in memory: borrowing Memory) {
+        var left = Int(max(count, written))
+        var index = firstWritable
+        while left > 0, index < output.end {
+            var segment = unsafe segments[index]
+            if index == output.first {
+                segment = unsafe HostRange(base: segment.base - output.offset, count: segment.count + output.offset)
+            }
+            let part = segment.slice(from: 0, count: left)
+            memory.markWritten(part)
+            left -= part.count
+            index += 1
+        }
+        if let tail { memory.markWritten(tail) }
+    }
+}
 
 /// What is left of the readable or of the writable segments. All segments are whole, but for the first one, which begins `offset` bytes
 /// late once part of it was consumed.

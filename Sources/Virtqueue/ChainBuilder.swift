@@ -1,54 +1,57 @@
-/// Collects the segments of one chain and applies the rules that hold for every chain, whatever its format. It keeps its counts apart
-/// from the buffer, so that they stay in registers and a chain that breaks a rule half-way leaves nothing behind.
-@safe @usableFromInline
+/// Collects the segments of one chain and applies the rules that hold for every chain, whatever its format.
+///
+/// It holds what changes with every descriptor, and no more, so that it stays in registers; what is known of a chain goes to its buffer
+/// as soon as it is known. `DeviceQueue.pop` clears the buffer when a rule is broken half-way.
+@usableFromInline
 struct ChainBuilder {
-    @usableFromInline let segments: UnsafeMutablePointer<HostRange>
-    @usableFromInline let capacity: Int
-    /// A chain must not be longer than the queue size (2.7.5.3.1, 2.8.6.1); this also ends loops.
-    @usableFromInline let limit: UInt16
-    @usableFromInline var descriptors: UInt16 = 0
+    /// How many more descriptors the chain may have. It must not be longer than the queue size (2.7.5.3.1, 2.8.6.1); this also ends loops.
+    @usableFromInline var remaining: Int
+    /// Segments so far.
     @usableFromInline var count = 0
-    @usableFromInline var firstWritable = -1
-    @usableFromInline var readableBytes = 0
+    /// Bytes so far of the half that is being filled, the readable or the writable one.
     @usableFromInline var bytes = 0
+    @usableFromInline var inWritable = false
 
     @inlinable
-    init(_ chain: borrowing ChainBuffer, limit: UInt16) {
-        unsafe segments = chain.segments
-        capacity = chain.capacity
-        self.limit = limit
-    }
+    init(limit: UInt16) { remaining = Int(limit) }
 
     /// Adds one buffer. A buffer without bytes is legal, has no place in memory and becomes no segment.
     @inlinable @inline(__always)
     mutating func append<Memory: QueueMemory>(
-        _ descriptor: Descriptor, head: UInt16, memory: borrowing Memory
+        _ descriptor: Descriptor, to chain: inout ChainBuffer, head: UInt16, ring: borrowing Ring, memory: borrowing Memory
     ) throws(QueueFault) {
-        guard descriptors < limit else { throw .chainTooLong(limit: limit) }
-        descriptors &+= 1
-        if firstWritable < 0 {
-            if descriptor.isWritable {
-                firstWritable = count
-                readableBytes = bytes
-            }
-        } else if !descriptor.isWritable {
-            throw .readableAfterWritable(head)
+        guard remaining > 0 else { throw .chainTooLong(limit: ring.size) }
+        remaining &-= 1
+        if descriptor.isWritable != inWritable {
+            guard !inWritable else { throw .readableAfterWritable(head) }
+            endReadable(of: &chain)
         }
         guard descriptor.length != 0 else { return }
-        guard count < capacity else { throw .tooManySegments(limit: capacity) }
+        guard count < chain.capacity else { throw .tooManySegments(limit: chain.capacity) }
         guard let range = memory.range(at: descriptor.address, count: Int(descriptor.length)) else {
             throw .bufferOutsideMemory(address: descriptor.address, count: descriptor.length)
         }
-        unsafe segments[count] = range
+        unsafe chain.state.pointee.segments[count] = range
         count &+= 1
         bytes &+= Int(descriptor.length)  // At most 2¹⁵ times 2³².
     }
 
+    /// The first writable descriptor was met, or the end of a chain without one.
+    @inlinable @inline(__always)
+    mutating func endReadable(of chain: inout ChainBuffer) {
+        unsafe chain.state.pointee.input = ChainHalf(first: 0, end: count, bytes: bytes)
+        bytes = 0
+        inWritable = true
+    }
+
     /// Adds the buffers of an indirect table: chained by index in the split format (2.7.5.3), in order of place in the packed one (2.8.8).
+    ///
+    /// It returns the builder instead of changing it, because one whose address is passed cannot stay in registers.
     @inlinable
-    mutating func appendTable<Memory: QueueMemory>(
-        _ reference: Descriptor, head: UInt16, ring: borrowing Ring, memory: borrowing Memory
-    ) throws(QueueFault) {
+    func appendingTable<Memory: QueueMemory>(
+        _ reference: Descriptor, to chain: inout ChainBuffer, head: UInt16, ring: borrowing Ring, memory: borrowing Memory
+    ) throws(QueueFault) -> ChainBuilder {
+        var builder = self
         let length = reference.length
         guard length > 0, length % UInt32(DescriptorLayout.stride) == 0, length / UInt32(DescriptorLayout.stride) <= UInt32(ring.size)
         else {
@@ -62,9 +65,9 @@ struct ChainBuilder {
             // WRITE is the only flag with a meaning here; the device ignores the others (2.8.8).
             for index in 0..<Int(entries) {
                 let entry = unsafe Descriptor(entry: index, of: table.base, format: .packed)
-                try append(entry, head: head, memory: memory)
+                try builder.append(entry, to: &chain, head: head, ring: ring, memory: memory)
             }
-            return
+            return builder
         }
         var index: UInt16 = 0
         var visited: UInt16 = 0
@@ -73,24 +76,26 @@ struct ChainBuilder {
             visited &+= 1
             let entry = unsafe Descriptor(entry: Int(index), of: table.base, format: .split)
             guard !entry.isIndirect else { throw .indirectNested }
-            try append(entry, head: head, memory: memory)
-            guard entry.hasNext else { return }
+            try builder.append(entry, to: &chain, head: head, ring: ring, memory: memory)
+            guard entry.hasNext else { return builder }
             index = entry.tag
             guard index < entries else { throw .nextOutOfRange(index, size: entries) }
         }
     }
 
-    /// Fills `chain`.
+    /// Completes `chain`.
     @inlinable @inline(__always)
-    func finish(_ chain: inout ChainBuffer, id: UInt16, slots: UInt16, origin: RingCursor) throws(QueueFault) {
-        guard bytes <= Int(UInt32.max) else { throw .tooManyBytes(bytes) }
-        let writable = firstWritable < 0 ? count : firstWritable
-        let readable = firstWritable < 0 ? bytes : readableBytes
-        chain.input = ChainHalf(first: 0, end: writable, bytes: readable)
-        chain.output = ChainHalf(first: writable, end: count, bytes: bytes &- readable)
-        chain.firstWritable = writable
-        chain.id = id
-        chain.slots = slots
-        chain.origin = origin
+    mutating func finish(_ chain: inout ChainBuffer, id: UInt16, slots: UInt16, origin: RingCursor) throws(QueueFault) {
+        if !inWritable { endReadable(of: &chain) }
+        let input = unsafe chain.state.pointee.input
+        let total = input.bytes &+ bytes
+        guard total <= Int(UInt32.max) else { throw .tooManyBytes(total) }
+        unsafe chain.state.pointee.output = ChainHalf(first: input.end, end: count, bytes: bytes)
+        unsafe chain.state.pointee.firstWritable = input.end
+        unsafe chain.state.pointee.tail = nil
+        unsafe chain.state.pointee.written = 0
+        unsafe chain.state.pointee.id = id
+        unsafe chain.state.pointee.slots = slots
+        unsafe chain.state.pointee.origin = origin
     }
 }

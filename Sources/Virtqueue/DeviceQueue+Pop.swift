@@ -20,7 +20,7 @@ extension DeviceQueue {
         let size = ring.size
         let head = ring.availableEntry(available.index)
         guard head < size else { throw .headOutOfRange(head, size: size) }
-        var builder = ChainBuilder(chain, limit: size)
+        var builder = ChainBuilder(limit: size)
         var index = head
         while true {
             let descriptor = ring.splitDescriptor(index)
@@ -28,10 +28,10 @@ extension DeviceQueue {
                 guard ring.features.indirect else { throw .indirectNotNegotiated }
                 guard !descriptor.hasNext else { throw .indirectInChain }
                 // Plain descriptors may come before the reference to a table, but nothing after it (2.7.5.3.2).
-                try builder.appendTable(descriptor, head: head, ring: ring, memory: memory)
+                builder = try builder.appendingTable(descriptor, to: &chain, head: head, ring: ring, memory: memory)
                 break
             }
-            try builder.append(descriptor, head: head, memory: memory)
+            try builder.append(descriptor, to: &chain, head: head, ring: ring, memory: memory)
             guard descriptor.hasNext else { break }
             index = descriptor.tag
             guard index < size else { throw .nextOutOfRange(index, size: size) }
@@ -50,17 +50,17 @@ extension DeviceQueue {
         let held = (available.packedDistance(from: used, size: size) ?? size) &+ unpublished
         guard held < size else { throw .ringOverrun(size: size) }
         let room = size &- held
-        var builder = ChainBuilder(chain, limit: size)
+        var builder = ChainBuilder(limit: size)
         var cursor = available
         var slots: UInt16 = 1
         if descriptor.isIndirect {
             guard ring.features.indirect else { throw .indirectNotNegotiated }
             guard !descriptor.hasNext else { throw .indirectInChain }
-            try builder.appendTable(descriptor, head: descriptor.tag, ring: ring, memory: memory)
+            builder = try builder.appendingTable(descriptor, to: &chain, head: descriptor.tag, ring: ring, memory: memory)
             cursor.advancePacked(by: 1, size: size)
         } else {
             while true {
-                try builder.append(descriptor, head: descriptor.tag, memory: memory)
+                try builder.append(descriptor, to: &chain, head: descriptor.tag, ring: ring, memory: memory)
                 cursor.advancePacked(by: 1, size: size)
                 guard descriptor.hasNext else { break }
                 guard slots < room else { throw .ringOverrun(size: size) }

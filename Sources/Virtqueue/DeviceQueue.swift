@@ -78,8 +78,14 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
     /// - Throws: `QueueFault` for the rule that the driver broke; the queue does not move.
     @inlinable
     public mutating func pop(into chain: inout ChainBuffer) throws(QueueFault) -> Bool {
+        do throws(QueueFault) {
+            if ring.isPacked ? try popPacked(into: &chain) : try popSplit(into: &chain) { return true }
+        } catch {
+            chain.clear()
+            throw error
+        }
         chain.clear()
-        return ring.isPacked ? try popPacked(into: &chain) : try popSplit(into: &chain)
+        return false
     }
 
     /// Whether the driver has made a chain available that was not popped yet.
@@ -95,19 +101,20 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
     /// Each popped chain is completed once or rewound once; a chain that this queue cannot have in flight is left alone.
     @inlinable
     public mutating func complete(_ chain: borrowing ChainBuffer, written: UInt32) {
-        let slots: UInt16 = ring.isPacked ? chain.slots : 1
-        guard chain.slots > 0, inFlight >= Int(slots) else {
+        let slots = unsafe chain.state.pointee.slots
+        let id = unsafe chain.state.pointee.id
+        guard slots > 0, inFlight >= Int(slots) else {
             assertionFailure("completed a chain that is not in flight")
             return
         }
-        chain.markWritten(written, in: memory)
+        unsafe chain.state.pointee.markWritten(written, in: memory)
         if ring.isPacked {
             let flags = Descriptor.usedFlags(wrap: used.wrap) | (written > 0 ? Descriptor.write : 0)
-            let word = Descriptor(address: 0, length: written, flags: flags, tag: chain.id).packedSecondWord
+            let word = Descriptor(address: 0, length: written, flags: flags, tag: id).packedSecondWord
             batch.store(word, at: used.index, isFirst: unpublished == 0, in: ring)
             used.advancePacked(by: slots, size: ring.size)
         } else {
-            ring.store(usedEntry: chain.id, written: written, at: used.index)
+            ring.store(usedEntry: id, written: written, at: used.index)
             used.index &+= 1
         }
         unpublished &+= slots
@@ -119,14 +126,15 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
     /// - Returns: whether the chain was the most recent one and the queue moved back.
     @inlinable @discardableResult
     public mutating func rewind(_ chain: borrowing ChainBuffer) -> Bool {
-        guard chain.slots > 0, inFlight > 0 else { return false }
+        let slots = unsafe chain.state.pointee.slots
+        guard slots > 0, inFlight > 0 else { return false }
         var before = available
         if ring.isPacked {
-            before.retreatPacked(by: chain.slots, size: ring.size)
+            before.retreatPacked(by: slots, size: ring.size)
         } else {
             before.index &-= 1
         }
-        guard before == chain.origin else { return false }
+        guard unsafe before == chain.state.pointee.origin else { return false }
         available = before
         return true
     }
