@@ -58,7 +58,7 @@ let package = Package(
         module(
             "VirtualMachine",
             imports: [
-                "Host", "GuestMemory", "Schema", "Virtio", "Devices", "Hypervisor", "Transport", "Machine",
+                "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine",
                 .product(name: "Logging", package: "swift-log"),
             ]),
         module(
@@ -83,7 +83,9 @@ let package = Package(
         tests("HostTests", of: ["Host", "Virtqueue"]),
         tests("GuestMemoryTests", of: ["GuestMemory"]),
         tests("VirtioTests", of: ["Virtio"]),
+        tests("TransportTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport"]),
         tests("MachineTests", of: ["Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine"]),
+        tests("DevicesTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices"]),
         tests("SupervisorTests", of: ["Schema", "Supervisor"]),
         tests("VirtqueueTests", of: ["Virtqueue", "CAtomics"]),
 

@@ -52,14 +52,13 @@ extension AddressMap {
 
     /// Port space, ascending.
     public static let portEntries = [
-        Entry(name: "i8042 data", range: i8042Data, kind: .device),
-        Entry(name: "i8042 command", range: i8042Command, kind: .device),
+        Entry(name: "i8042", range: i8042, kind: .device),
         Entry(name: "RTC", range: rtc, kind: .device),
         Entry(name: "COM1", range: com1, kind: .device),
+        Entry(name: "debug exit", range: debugExit, kind: .device),
         Entry(name: "pvpanic", range: pvpanic, kind: .device),
         Entry(name: "events", range: events, kind: .device),
         Entry(name: "sleep control", range: sleepControl, kind: .device),
-        Entry(name: "sleep status", range: sleepStatus, kind: .device),
         Entry(name: "PCI configuration", range: pciConfiguration, kind: .device),
         Entry(name: "PCI I/O window", range: pciPorts, kind: .device),
     ]

@@ -64,40 +64,26 @@ public struct AddressMap: Sendable, Equatable {
 
     // MARK: Ports
 
-    /// The keyboard controller's data port.
-    public static let i8042Data: Range<UInt64> = 0x60..<0x61
-    /// The keyboard controller's command port: writing 0xfe resets (`reboot=k`).
-    public static let i8042Command: Range<UInt64> = 0x64..<0x65
+    /// The keyboard controller, as far as it resets (`reboot=k`), and port B of the system control.
+    public static let i8042: Range<UInt64> = 0x60..<0x60 + I8042.byteCount
     /// The real-time clock: index and data.
-    public static let rtc: Range<UInt64> = 0x70..<0x72
+    public static let rtc: Range<UInt64> = 0x70..<0x70 + RealTimeClock.byteCount
     /// The first serial port.
-    public static let com1: Range<UInt64> = 0x3f8..<0x400
+    public static let com1: Range<UInt64> = 0x3f8..<0x3f8 + Serial16550.byteCount
+    /// A bare-metal guest ends the machine with the byte that it writes here; only there when the configuration asks for it.
+    public static let debugExit: Range<UInt64> = 0x501..<0x501 + DebugExit.byteCount
     /// pvpanic: the guest writes why it gives up.
-    public static let pvpanic: Range<UInt64> = 0x505..<0x506
-    /// The generic event device's status: 32 bits, one per event of `EventBit`; reading clears it.
-    public static let events: Range<UInt64> = 0x600..<0x604
-    /// The ACPI sleep control register, 8 bits: SLP_EN is bit 5, SLP_TYP bits 2–4 (ACPI 6.5, 4.8.3.7).
-    public static let sleepControl: Range<UInt64> = 0x604..<0x605
-    /// The ACPI sleep status register, 8 bits, all zero.
-    public static let sleepStatus: Range<UInt64> = 0x605..<0x606
+    public static let pvpanic: Range<UInt64> = 0x505..<0x505 + PVPanic.byteCount
+    /// The generic event device's status.
+    public static let events: Range<UInt64> = 0x600..<0x600 + GenericEventDevice.byteCount
+    /// The ACPI sleep control and sleep status registers (ACPI 6.5, 4.8.3.7).
+    public static let sleepControl: Range<UInt64> = 0x604..<0x604 + SleepControl.byteCount
     /// The PCI configuration mechanism's address and data ports; the reset register lies inside, as on a PC.
     public static let pciConfiguration: Range<UInt64> = 0xcf8..<0xd00
-    /// The reset register: writing `resetValue` (8 bits) resets the machine.
+    /// The reset register, 8 bits.
     public static let resetRegister: UInt64 = 0xcf9
-    /// What the FADT tells the guest to write to the reset register.
-    public static let resetValue: UInt8 = 0x06
-    /// SLP_TYP of the state S5 (soft off).
-    public static let sleepTypeSoftOff: UInt8 = 5
     /// Where PCI devices may have I/O BARs.
     public static let pciPorts: Range<UInt64> = 0xc000..<0x1_0000
-
-    /// Bits of the generic event device's status.
-    public enum EventBit {
-        /// The power button was pressed.
-        public static let powerButton: UInt32 = 1 << 0
-        /// The VM Generation ID has changed.
-        public static let generationID: UInt32 = 1 << 1
-    }
 
     /// The map for `memorySize` bytes of RAM and guest-physical addresses of `physicalAddressBits` (CPUID 0x80000008).
     public init(memorySize: UInt64, physicalAddressBits: Int = 36) throws(AddressMapError) {
