@@ -3,7 +3,12 @@
 #include <sys/select.h>
 
 #include <liburing.h>
+#include <errno.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+long syscall(long number, ...);
 
 // What Swift cannot say about a ring: everything that touches the unions of a submission queue entry.
 
@@ -82,6 +87,9 @@ static inline int swv_uring_restrict(struct io_uring *ring, const int *operation
         rules[i].opcode = IORING_RESTRICTION_SQE_OP;
         rules[i].sqe_op = (unsigned char)operations[i];
     }
-    int result = io_uring_register_restrictions(ring, rules, count);
-    return result < 0 ? result : io_uring_enable_rings(ring);
+    // Not through liburing: Debian's shared library does not export the two calls, although its static one has them.
+    if (syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, count) < 0 ||
+        syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, (void *)0, 0) < 0)
+        return -errno;
+    return 0;
 }
