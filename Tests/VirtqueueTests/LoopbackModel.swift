@@ -13,7 +13,7 @@ struct LoopbackModel: ~Copyable {
 
     struct Request {
         var serial: Int
-        var slot: Int
+        var slot: Int?
         var readable: [DriverBuffer]
         var writable: [DriverBuffer]
         /// What the device said; nil until it completed the chain.
@@ -86,6 +86,15 @@ struct LoopbackModel: ~Copyable {
             if index < readableCount { readable.append(buffer) } else { writable.append(buffer) }
             address += UInt64(length + random.below(3))
         }
+        guard try add(readable: readable, writable: writable, slot: slot) else { return false }
+        freeSlots.removeLast()
+        return true
+    }
+
+    /// Adds a chain of the given buffers; false when the ring is full.
+    @discardableResult
+    mutating func add(readable: [DriverBuffer], writable: [DriverBuffer], slot: Int? = nil) throws -> Bool {
+        let count = readable.count + writable.count
         let serial = nextSerial
         let token: UInt16
         let free = driver.freeDescriptors
@@ -98,7 +107,6 @@ struct LoopbackModel: ~Copyable {
         let direct = !ring.features.indirect || count == 1 || count > Int(layout.tables.entries)
         try require(free - driver.freeDescriptors == (direct ? count : 1), "\(count) buffers took \(free - driver.freeDescriptors)")
         try require(requests[token] == nil, "token \(token) given twice")
-        freeSlots.removeLast()
         nextSerial += 1
         var position = 0
         for buffer in readable {
@@ -150,7 +158,7 @@ struct LoopbackModel: ~Copyable {
                 position += 1
             }
         }
-        freeSlots.append(request.slot)
+        if let slot = request.slot { freeSlots.append(slot) }
         finished += 1
         return true
     }
@@ -158,7 +166,7 @@ struct LoopbackModel: ~Copyable {
     // MARK: Device
 
     /// Pops one chain and compares all readable bytes; false when there is none.
-    mutating func pop() throws -> Bool {
+    mutating func pop(mayRewind: Bool = true) throws -> Bool {
         let available = try device.hasAvailable()
         let slot = pool.popLast() ?? Held()
         guard try device.pop(into: &slot.chain) else {
@@ -183,7 +191,7 @@ struct LoopbackModel: ~Copyable {
         try require(slot.chain.writableBytes == writable, "\(slot.chain.writableBytes) writable bytes, not \(writable)")
         slot.serial = serial
         held.append(slot)
-        if random.oneIn(10), try rewindLast() { return true }
+        if mayRewind, random.oneIn(10), try rewindLast() { return true }
         try check(slot)
         return true
     }

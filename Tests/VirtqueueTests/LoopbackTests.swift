@@ -10,10 +10,10 @@ import Virtqueue
         for round: UInt64 in 0..<2 {
             let seed = seed(1000 + round)
             // The first round begins where a new queue does, the second one close before the indices wrap.
-            let position = round == 0 ? QueuePosition.initial : positionBeforeWrap(ring, by: 700)
+            let position = round == 0 ? QueuePosition.initial : positionBeforeWrap(ring, by: 300)
             do {
                 var model = try LoopbackModel(ring, seed: seed, position: position)
-                try run(&model, chains: 1500)
+                try run(&model, chains: 500)
             } catch {
                 throw Mismatch("\(ring), seed \(seed): \(error)")
             }
@@ -21,11 +21,8 @@ import Virtqueue
     }
 
     /// One schedule without any shortcut: more than 65536 chains from the start on.
-    @Test(arguments: [
-        RingCase(features: RingFeatures(format: .split, indirect: true, eventIndex: true), size: 16),
-        RingCase(features: RingFeatures(format: .packed, indirect: true, eventIndex: true), size: 15),
-    ])
-    func wholeLap(_ ring: RingCase) throws {
+    @Test func wholeLap() throws {
+        let ring = RingCase(features: RingFeatures(format: .split, indirect: true, eventIndex: true), size: 16)
         let seed = seed(2000)
         do {
             var model = try LoopbackModel(ring, seed: seed)
