@@ -141,6 +141,15 @@ drop_signature() {
   truncate -s "-$((40 + bytes[0] * 16777216 + bytes[1] * 65536 + bytes[2] * 256 + bytes[3]))" "$1"
 }
 
+# copy_busybox DIRECTORY — busybox and a link for each of its commands.
+copy_busybox() {
+  local applet
+  cp "$(command -v busybox)" "$1/busybox"
+  for applet in $(busybox --list); do
+    [[ $applet == busybox ]] || ln -s busybox "$1/$applet"
+  done
+}
+
 # make_cpio TARGET DIRECTORY — packs a directory as an initramfs, everything owned by root. Not compressed: under emulation the
 # guest spends longer on unpacking than the host on reading.
 make_cpio() { (cd "$2" && find . | sort | cpio -o -H newc -R 0:0 --quiet --reproducible) >"$1"; }
