@@ -16,10 +16,15 @@ public final class BlockDevice: VirtioDevice {
     /// The capacity changed while nobody could be told.
     private let announceCapacity = Atomic(false)
 
+    /// The device's id.
     public let debugLabel: String
+    /// The size of each request queue.
     public let queueMaxSizes: [UInt16]
+    /// What is offered: depends on queues, on `readOnly`, and on what the image's file system can do.
     public let features: Features
+    /// As the configuration says.
     public let preferredTransport: TransportKind?
+    /// As the configuration says.
     public let bootOrder: UInt?
     /// Whether requests go through io_uring.
     public let usesURing: Bool
@@ -114,25 +119,30 @@ public final class BlockDevice: VirtioDevice {
         }
     }
 
+    /// A block device (5.2).
     public var deviceType: DeviceType { .block }
 
+    /// The image, once or twice.
     public var keepDescriptors: [Int32] { backend.descriptors }
 
     /// The disk's size in bytes.
     public var capacity: UInt64 { backend.capacity.load(ordering: .relaxed) &* BlockLimits.sector }
 
+    /// Keeps what was negotiated, and starts in the cache mode that follows from it.
     public func acknowledge(_ features: Features) {
         negotiated.store(features.rawValue, ordering: .relaxed)
         // Without FLUSH a driver has no way to make writes stable, so every write is (5.2.5.2, 5.2.6.2).
         backend.writeback.store(initialWriteback && features.contains(.blockFlush), ordering: .relaxed)
     }
 
+    /// `struct virtio_blk_config` (5.2.4).
     public func readConfiguration(at offset: Int, into bytes: inout MutableSpan<UInt8>) {
         space.read(
             at: offset, into: &bytes, capacity: backend.capacity.load(ordering: .relaxed),
             writeback: backend.writeback.load(ordering: .relaxed))
     }
 
+    /// `writeback` is the one field that a driver can write, if VIRTIO_BLK_F_CONFIG_WCE was negotiated.
     public func writeConfiguration(at offset: Int, from bytes: Span<UInt8>) {
         guard Features(rawValue: negotiated.load(ordering: .relaxed)).contains(.blockConfigWCE) else { return }
         let index = BlockConfigurationSpace.writeback &- offset
@@ -140,28 +150,35 @@ public final class BlockDevice: VirtioDevice {
         backend.writeback.store(bytes[index] != 0, ordering: .relaxed)
     }
 
+    /// Starts the workers.
     public func activate(_ activation: consuming Activation) throws(DeviceError) {
         let interrupt = activation.interrupt
         try workers.activate(activation)
         if announceCapacity.exchange(false, ordering: .relaxed) { interrupt.signalConfigurationChange() }
     }
 
+    /// Waits for the I/O in flight, then drops the queues; the cache mode is the configured one again.
     public func reset() {
         workers.reset()
         negotiated.store(0, ordering: .relaxed)
         backend.writeback.store(initialWriteback, ordering: .relaxed)
     }
 
+    /// Waits for the I/O in flight of the queue's worker.
     public func stopQueue(_ index: Int) throws(DeviceError) -> ActiveQueue? { try workers.stopQueue(index) }
 
+    /// Starts one queue.
     public func startQueue(_ queue: consuming ActiveQueue) throws(DeviceError) { try workers.startQueue(queue) }
 
+    /// Waits for the I/O in flight.
     public func sleep() -> QueueSet? { workers.sleep() }
 
+    /// Goes on; tells the driver of a capacity that changed meanwhile.
     public func wake(_ activation: consuming Activation?) throws(DeviceError) {
         if let activation { try activate(activation) }
     }
 
+    /// Cache mode and accepted features; and what the disk must be like for a restore.
     public func snapshot() -> JSONValue {
         [
             "capacity": .hex(capacity),
@@ -172,6 +189,7 @@ public final class BlockDevice: VirtioDevice {
         ]
     }
 
+    /// Takes over cache mode and features, if this is the disk that was saved.
     public func restore(_ state: JSONValue) throws(DeviceError) {
         let saved = try SavedState(state, of: debugLabel, members: ["capacity", "serial", "readOnly", "writeback", "features"])
         let savedCapacity = try saved.hex("capacity")
