@@ -108,3 +108,15 @@ private func value(of result: Int, _ name: StaticString) throws(SystemError) -> 
     guard result >= 0 else { throw SystemError("\(name)", Errno(rawValue: Int32(truncatingIfNeeded: -result))) }
     return result
 }
+
+extension OwnedDescriptor {
+    /// A descriptor of our own for a file that was inherited under a number; EBADF when there is none.
+    public static func duplicating(inherited raw: Int32) throws(SystemError) -> OwnedDescriptor {
+        OwnedDescriptor(owning: try retryingOnInterrupt("dup") { fcntl(raw, F_DUPFD_CLOEXEC, 3) })
+    }
+}
+
+extension OwnedDescriptor {
+    /// O_DIRECT, which libc's headers hide from Swift (asm-generic/fcntl.h).
+    public static let direct: Int32 = 0o40000
+}

@@ -1,6 +1,5 @@
 import Host
-public import Logging
-import Synchronization
+import Logging
 
 /// How much is logged.
 public enum LogLevel: String, Sendable, CaseIterable {
@@ -48,11 +47,8 @@ public struct LogSettings: Sendable {
         self.format = format
     }
 
-    /// A logger that writes to standard error.
-    func makeLogger(label: String) -> Logger {
-        let handler = StandardErrorLog(label: label, level: level.level, format: format)
-        return Logger(label: label) { _ in handler }
-    }
+    /// A handler that writes to standard error.
+    func makeHandler(label: String) -> any LogHandler { StandardErrorLog(label: label, level: level.level, format: format) }
 }
 
 /// Writes one line per message to standard error, in one write, so that lines of several threads do not mix.

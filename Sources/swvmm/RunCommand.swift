@@ -1,5 +1,5 @@
-import ArgumentParser
-import Supervisor
+public import ArgumentParser
+public import Supervisor
 
 /// `swvmm run`.
 struct RunCommand: ParsableCommand {

@@ -1,0 +1,26 @@
+import CLinux
+import Host
+
+/// Opens a file that the configuration names; the error names the JSON path, the file and the remedy.
+func openConfigured(_ path: String, _ key: String, flags: Int32, mode: UInt32 = 0, expected: String) throws(VMError) -> OwnedDescriptor {
+    do {
+        return try OwnedDescriptor.open(path, flags: flags, mode: mode)
+    } catch {
+        throw VMError(.resource, "\(key): \(path): \(error.errno); expected \(expected).")
+    }
+}
+
+/// Opens /dev/kvm, or says what keeps us from it and what to do.
+func openKVM(_ path: String = "/dev/kvm") throws(VMError) -> OwnedDescriptor {
+    do {
+        return try OwnedDescriptor.open(path, flags: O_RDWR)
+    } catch {
+        let remedy =
+            switch error.errno {
+            case .noEntry: "load the module (modprobe kvm_intel or kvm_amd) and switch virtualization on in the firmware"
+            case .accessDenied, .notPermitted: "add yourself to the group kvm (usermod -aG kvm $USER) and log in again"
+            default: "'swvmm doctor' tells more"
+            }
+        throw VMError(.host, "\(path): \(error.errno); \(remedy).")
+    }
+}

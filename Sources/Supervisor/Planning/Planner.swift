@@ -1,0 +1,115 @@
+import CLinux
+import Devices
+import Host
+import Logging
+import Machine
+import VirtualMachine
+import Virtio
+
+/// Resolves a configuration into a plan: opens every path that it names, makes taps and starts helpers, and hands over typed values and
+/// open descriptors. The only place where paths are opened.
+struct Planner {
+    private let configuration: VMConfiguration
+    private let file: String
+
+    /// `file` names the configuration in messages.
+    init(_ configuration: VMConfiguration, file: String) {
+        self.configuration = configuration
+        self.file = file
+    }
+
+    /// A machine's plan and what the supervisor keeps for it.
+    struct Plan: ~Copyable {
+        var machine: MachinePlan?
+        let resources: VMResources
+    }
+
+    func plan() throws(VMError) -> Plan {
+        do { return try makePlan() } catch { throw VMError(error.code, error.code == .host ? error.message : "\(file): \(error.message)") }
+    }
+
+    private func makePlan() throws(VMError) -> Plan {
+        try checkHost()
+        let kernel = try openConfigured(configuration.kernel, "boot.kernel", flags: O_RDONLY, expected: "a readable kernel")
+        var initrd: OwnedDescriptor?
+        if let path = configuration.initrd {
+            initrd = try openConfigured(path, "boot.initrd", flags: O_RDONLY, expected: "a readable initial RAM disk")
+        }
+        let kvm = try openKVM()
+        let terminal = try TerminalStream(needed: usesTerminal)
+        var helpers: [PasstProcess] = []
+        var devices: [DevicePlan] = []
+        for (index, settings) in configuration.devices.enumerated() {
+            let device = try make(settings, key: "devices[\(index)]", terminal: terminal, helpers: &helpers)
+            devices.append(DevicePlan(id: settings.id, transport: settings.transport ?? configuration.transport, device: device))
+        }
+        let serial = SerialHost(try CharacterPlanner(key: "serial.backend", id: "serial", notice: notice).makeSerial(configuration.resolvedSerial, terminal: terminal))
+        let entropy = try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(count: 32) }
+        let machine = MachinePlan(
+            name: configuration.name, kvm: kvm, cpuCount: configuration.cpuCount, cpuMask: configuration.cpuMask,
+            memorySize: configuration.memorySize, kernel: kernel, initrd: initrd, commandLine: configuration.commandLine,
+            entropy: entropy, serialOutput: serial, debugExit: configuration.debugExit, devices: devices)
+        return Plan(machine: machine, resources: VMResources(serial: serial, terminal: terminal, helpers: helpers))
+    }
+
+    /// Whether the terminal's input belongs to one of the VM's streams.
+    private var usesTerminal: Bool {
+        configuration.resolvedSerial == .stdio
+            || configuration.devices.contains {
+                guard case .console(let console) = $0.kind else { return false }
+                return console.backend == .stdio
+            }
+    }
+
+    /// More than the host has is refused before anything is made.
+    private func checkHost() throws(VMError) {
+        let processors = HostFacts.processorCount
+        guard configuration.cpuCount <= processors else {
+            throw VMError(.configuration, "cpus.count: expected at most \(processors), the host's processors, found \(configuration.cpuCount).")
+        }
+        if let memory = HostFacts.memorySize, configuration.memorySize > memory {
+            throw VMError(
+                .configuration,
+                "memory.size: expected at most \(memory >> 20)M, the host's memory, found \(configuration.memorySize >> 20)M.")
+        }
+    }
+
+    private func make(
+        _ settings: DeviceSettings, key: String, terminal: TerminalStream?, helpers: inout [PasstProcess]
+    ) throws(VMError) -> any VirtioDevice {
+        switch settings.kind {
+        case .block(let block):
+            return try makeBlockDevice(block, id: settings.id, key: key, packedRing: settings.packedRing)
+        case .network(let network):
+            let planner = NetworkPlanner(
+                vmName: configuration.name, id: settings.id, key: key, packedRing: settings.packedRing, notice: notice)
+            let (device, helper) = try planner.make(network)
+            if let helper { helpers.append(helper) }
+            return device
+        case .entropy(let entropy):
+            return EntropyDevice(label: settings.id, bytesPerSecond: entropy.bytesPerSecond, packedRing: settings.packedRing)
+        case .console(let console):
+            let planner = CharacterPlanner(key: "\(key).backend", id: settings.id, notice: notice)
+            return try planner.makeConsole(console.backend, terminal: terminal, packedRing: settings.packedRing)
+        }
+    }
+
+    private func notice(_ sentence: String) { Logger(label: "swvmm").notice("\(sentence)") }
+
+    /// Names the file or JSON path that a part of the plan came from.
+    func explain(_ error: MachineStartError) -> VMError {
+        switch error.part {
+        case .kernel: VMError(.resource, "\(file): boot.kernel: \(configuration.kernel): \(error)")
+        case .initrd: VMError(.resource, "\(file): boot.initrd: \(configuration.initrd ?? ""): \(error)")
+        case .commandLine: VMError(.configuration, "\(file): boot.commandLine: \(error)")
+        case .cpuMask: VMError(.configuration, "\(file): cpus.mask: \(error)")
+        case .cpuCount: VMError(.configuration, "\(file): cpus.count: \(error)")
+        case .memory: VMError(.configuration, "\(file): memory.size: \(error)")
+        case .device(let id):
+            VMError(
+                .configuration,
+                "\(file): devices[\(configuration.devices.firstIndex { $0.id == id } ?? 0)]: \(error)")
+        case .host: VMError(.host, error.description)
+        }
+    }
+}

@@ -1,0 +1,114 @@
+import CLinux
+import Devices
+import Host
+import Logging
+import Machine
+import VirtualMachine
+
+/// One life of a VM, from opening what its configuration names to its end.
+struct VMSession: ~Copyable {
+    private let machine: VirtualMachine
+    private let resources: VMResources
+    private let shutdownTimeout: Int
+
+    /// What the loop waits for.
+    private enum Token {
+        static let end: UInt64 = 1
+        static let signal: UInt64 = 2
+        static let serialPending: UInt64 = 3
+        static let serialRoom: UInt64 = 4
+        /// And the one after it.
+        static let serial: UInt64 = 8
+        static let terminal: UInt64 = 16
+    }
+
+    /// Serial output waits at most this long for company, in milliseconds.
+    private static let serialDelay: Int64 = 5
+
+    /// Opens everything and starts the machine. `file` names the configuration in messages.
+    init(_ configuration: VMConfiguration, file: String) throws(VMError) {
+        let planner = Planner(configuration, file: file)
+        var plan = try planner.plan()
+        guard let machinePlan = plan.machine.take() else { throw VMError(.failure, "The plan is empty.") }
+        do {
+            machine = try VirtualMachine.start(machinePlan)
+        } catch {
+            throw planner.explain(error)
+        }
+        resources = plan.resources
+        shutdownTimeout = configuration.shutdownTimeout
+    }
+
+    /// Waits until the machine ends.
+    consuming func run(signals: borrowing SignalEvents) throws(VMError) -> MachineEnd {
+        do {
+            try loop(signals: signals)
+        } catch {
+            _ = machine.stop()
+            throw VMError(.failure, "The machine's loop failed (\(error)).")
+        }
+        let end = machine.stop()
+        resources.finish()
+        return end
+    }
+
+    private borrowing func loop(signals: borrowing SignalEvents) throws(SystemError) {
+        let poller = try Poller()
+        try poller.add(machine.endEvent.rawValue, token: Token.end)
+        try poller.add(signals.rawValue, token: Token.signal)
+        try poller.add(machine.serialPending.rawValue, token: Token.serialPending)
+        try poller.add(machine.serialRoom.rawValue, token: Token.serialRoom)
+        resources.serial.beginWaiting(token: Token.serial)
+        try resources.terminal?.beginWaiting(poller, token: Token.terminal)
+        var flushAt: Int64?
+        var forceAt: Int64?
+        while machine.endReason == nil {
+            let isReady = try resources.serial.updateWaiting(poller)
+            let now = MonotonicTime.now
+            if let due = flushAt, now >= due {
+                machine.flushSerial()
+                flushAt = nil
+            }
+            if let due = forceAt, now >= due { return }
+            let next = min(flushAt ?? .max, forceAt ?? .max)
+            let timeout: Int32? = isReady ? 0 : next == .max ? nil : Int32(clamping: max(next - now, 0))
+            var events: [PollEvent] = []
+            try poller.wait(timeoutMilliseconds: timeout) { events.append($0) }
+            for event in events {
+                switch event.token {
+                case Token.signal:
+                    while let signal = signals.next() {
+                        if try handle(signal, &forceAt) { return }
+                    }
+                case Token.serialPending:
+                    machine.serialPending.drain()
+                    flushAt = flushAt ?? MonotonicTime.now + Self.serialDelay
+                case Token.serialRoom:
+                    machine.serialRoom.drain()
+                    resources.serial.pass(to: machine)
+                case Token.serial, Token.serial + 1:
+                    resources.serial.handle(event, poller: poller, machine: machine)
+                case Token.terminal...:
+                    if resources.terminal?.handle(event, poller: poller) == .quit { return }
+                default: break
+                }
+            }
+        }
+    }
+
+    /// What a signal does; true ends the machine at once.
+    private borrowing func handle(_ signal: Int32, _ forceAt: inout Int64?) throws(SystemError) -> Bool {
+        switch signal {
+        case SIGWINCH:
+            resources.terminal?.windowChanged()
+            return false
+        case SIGTERM where forceAt == nil && shutdownTimeout > 0:
+            machine.pressPowerButton()
+            forceAt = MonotonicTime.now + Int64(shutdownTimeout) * 1000
+            return false
+        default:
+            // A second SIGTERM, Ctrl-C without a terminal of ours, or a closed terminal: nobody is left to wait for.
+            return true
+        }
+    }
+}
