@@ -12,7 +12,11 @@ public final class KVMInterruptRouter: InterruptRouting {
         var allocated: Set<UInt32> = []
         var batches = 0
         var isStale = false
+        var tableWrites = 0
     }
+
+    /// How often KVM was given a new table.
+    var tableWrites: Int { state.withLock { $0.tableWrites } }
 
     private let machine: KVMVirtualMachine
     private let pins: UInt32
@@ -99,7 +103,12 @@ public final class KVMInterruptRouter: InterruptRouting {
         request.address_lo = UInt32(truncatingIfNeeded: message.address)
         request.address_hi = UInt32(truncatingIfNeeded: message.address >> 32)
         request.data = message.data
-        try KVMRequest.set(machine.descriptor.rawValue, SWV_KVM_SIGNAL_MSI, request, "KVM_SIGNAL_MSI")
+        do {
+            try KVMRequest.set(machine.descriptor.rawValue, SWV_KVM_SIGNAL_MSI, request, "KVM_SIGNAL_MSI")
+        } catch {
+            // KVM's way to say that no LAPIC has this destination: the guest's affair, not a failure of the host.
+            guard error.errno == .notPermitted else { throw error }
+        }
     }
 
     /// Changes the state and, unless a batch is open, brings KVM's table up to date. The lock is held across the ioctl, or an older
@@ -113,6 +122,7 @@ public final class KVMInterruptRouter: InterruptRouting {
             let raw = machine.descriptor.rawValue
             _ = try retryingOnInterrupt("KVM_SET_GSI_ROUTING") { unsafe swv_kvm_structure(raw, SWV_KVM_SET_GSI_ROUTING, table.base) }
             state.isStale = false
+            state.tableWrites += 1
         }
     }
 }
