@@ -84,10 +84,15 @@ let package = Package(
         tests("GuestMemoryTests", of: ["GuestMemory"]),
         tests("VirtioTests", of: ["Virtio"]),
         tests("TransportTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport"]),
-        tests("MachineTests", of: ["Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine"]),
+        tests("MachineTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine"]),
         tests("DevicesTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices"]),
         tests("SupervisorTests", of: ["Schema", "Supervisor"]),
         tests("VirtqueueTests", of: ["Virtqueue", "CAtomics"]),
+
+        // Runs the program from outside; `Tests/run` starts it.
+        .executableTarget(
+            name: "BootSuite", dependencies: ["Virtqueue", "Host"], path: "Tests/BootSuite", exclude: ["guest-test.sh"],
+            swiftSettings: strict),
 
         // Benchmarks; `make bench` runs them.
         .executableTarget(

@@ -60,6 +60,5 @@ extension AddressMap {
         Entry(name: "events", range: events, kind: .device),
         Entry(name: "sleep control", range: sleepControl, kind: .device),
         Entry(name: "PCI configuration", range: pciConfiguration, kind: .device),
-        Entry(name: "PCI I/O window", range: pciPorts, kind: .device),
     ]
 }

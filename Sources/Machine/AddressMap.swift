@@ -82,8 +82,6 @@ public struct AddressMap: Sendable, Equatable {
     public static let pciConfiguration: Range<UInt64> = 0xcf8..<0xd00
     /// The reset register, 8 bits.
     public static let resetRegister: UInt64 = 0xcf9
-    /// Where PCI devices may have I/O BARs.
-    public static let pciPorts: Range<UInt64> = 0xc000..<0x1_0000
 
     /// The map for `memorySize` bytes of RAM and guest-physical addresses of `physicalAddressBits` (CPUID 0x80000008).
     public init(memorySize: UInt64, physicalAddressBits: Int = 36) throws(AddressMapError) {

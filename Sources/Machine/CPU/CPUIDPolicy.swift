@@ -42,7 +42,7 @@ public struct CPUIDPolicy: Sendable {
     public func entries(apicID: UInt32) -> [KVMCPUIDEntry] {
         let highest = supported.first { $0.function == 0 }?.eax ?? 0
         var entries: [KVMCPUIDEntry] = []
-        for entry in supported where entry.function != 0xb && entry.function != 0x1f {
+        for entry in supported where !Self.omitted.contains(entry.function) {
             entries.append(adapted(entry, apicID))
         }
         if highest >= 0xb { entries += topology(0xb, apicID) }
@@ -51,6 +51,18 @@ public struct CPUIDPolicy: Sendable {
             for index in entries.indices { feature.hide(in: &entries[index]) }
         }
         return entries
+    }
+
+    /// Leaves that describe the host and not our machine, or that are made anew: extended topology (0xb, 0x1f, 0x8000_0026), SGX (0x12) and
+    /// processor trace (0x14), whose memory and registers we do not manage, crystal and core frequencies (0x15, 0x16), to which KVM's
+    /// APIC timer does not keep, encrypted memory (0x8000_001f) and performance counters (0x8000_0022).
+    private static let omitted: Set<UInt32> = [0xb, 0x12, 0x14, 0x15, 0x16, 0x1f, 0x8000_001f, 0x8000_0022, 0x8000_0026]
+
+    /// Whether the processor's maker is AMD or Hygon, who define bits where Intel reserves them.
+    private var isAMD: Bool {
+        guard let identity = supported.first(where: { $0.function == 0 }) else { return false }
+        // "Auth"enticAMD, "Hygo"nGenuine.
+        return identity.ebx == 0x6874_7541 || identity.ebx == 0x6f67_7948
     }
 
     /// Bits that number the processors of a package.
@@ -63,7 +75,7 @@ public struct CPUIDPolicy: Sendable {
         case 1:
             entry.ebx = entry.ebx & 0xffff | min(1 << coreBits, 255) << 16 | apicID << 24
             entry.ecx |= 1 << 31 | 1 << 21  // a hypervisor, x2APIC
-            entry.ecx &= ~(1 << 5)  // VMX: guests are not nested
+            entry.ecx &= ~(1 << 5 | 1 << 15)  // no VMX: guests are not nested; no PDCM: see leaf 0xa
             entry.edx = cpuCount > 1 ? entry.edx | 1 << 28 : entry.edx & ~(1 << 28)
         case 4:
             // Bits 31:26 cores per package, 25:14 processors that share the cache: all of them the third level, each its own below.
@@ -71,6 +83,9 @@ public struct CPUIDPolicy: Sendable {
             let level = entry.eax >> 5 & 7
             let sharing = level >= 3 ? (1 << coreBits) - 1 : 0
             entry.eax = entry.eax & 0x3fff | UInt32(sharing) << 14 | min((1 << coreBits) - 1, 63) << 26
+        case 7 where entry.index == 0:
+            entry.ebx &= ~(1 << 2 | 1 << 25)  // SGX, processor trace: see `omitted`
+            entry.ecx &= ~(1 << 30)  // SGX launch configuration
         case 0xa:
             // No virtual performance counters: they would differ from host to host.
             (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0)
@@ -78,10 +93,11 @@ public struct CPUIDPolicy: Sendable {
             // Destination ids above 255 and live-migration control need help that this machine does not give.
             entry.eax &= ~(1 << 15 | 1 << 17)
         case 0x8000_0001:
-            entry.ecx &= ~(1 << 2)  // SVM
-            entry.ecx = cpuCount > 1 ? entry.ecx | 1 << 1 : entry.ecx & ~(1 << 1)
+            entry.ecx &= ~(1 << 2 | 1 << 23)  // SVM, performance counters
+            // CMP_LEGACY: these are cores, not threads.
+            if isAMD { entry.ecx = cpuCount > 1 ? entry.ecx | 1 << 1 : entry.ecx & ~(1 << 1) }
         case 0x8000_0008:
-            entry.ecx = entry.ecx & ~0xf0ff | (count - 1) & 0xff | coreBits << 12
+            if isAMD { entry.ecx = entry.ecx & ~0xf0ff | (count - 1) & 0xff | coreBits << 12 }
         case 0x8000_000a:
             (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0)
         case 0x8000_001d:
