@@ -1,5 +1,6 @@
 import GuestMemory
 import Host
+import Synchronization
 import Testing
 
 @testable import Hypervisor
@@ -68,6 +69,14 @@ struct VirtualCPUTests {
         try guest.expect(.halt)
     }
 
+    private static let lost = Mutex<[WorkerThread<KVMVirtualCPU>]>([])
+
+    private func becomesReadable(_ event: EventFD) throws -> Bool {
+        let poller = try Poller()
+        try poller.add(event.rawValue, token: 0)
+        return try poller.wait(timeoutMilliseconds: 30_000) { _ in } == 1
+    }
+
     @Test(
         "a request from another thread gets a spinning and a halted guest out", arguments: [[0xeb, 0xfe] as [UInt8], [0xf4, 0xeb, 0xfd]])
     func kick(code: [UInt8]) throws {
@@ -77,22 +86,26 @@ struct VirtualCPUTests {
         try guest.load([0xe6, 0x10] + code)
         let handle = guest.cpu.handle
         let reached = try EventFD()
+        let left = try EventFD()
         let thread = try WorkerThread(name: "vcpu", state: guest.takeCPU()) { cpu, _ in
             while true {
                 switch try? cpu.run() {
                 case .portOut: reached.signal()
-                case .interrupted?: return
+                case .interrupted?: return left.signal()
                 default:
                     Issue.record("an exit that nobody expects")
-                    return
+                    return left.signal()
                 }
             }
         }
         // Until the guest is in its loop, or about to enter it: both must work.
-        let poller = try Poller()
-        try poller.add(reached.rawValue, token: 0)
-        #expect(try poller.wait(timeoutMilliseconds: 30_000) { _ in } == 1)
+        try #require(try becomesReadable(reached))
         handle.requestExit()
+        guard try becomesReadable(left) else {
+            Issue.record("the processor does not come out of the guest")
+            // Stopping the thread would wait for ever.
+            return Self.lost.withLock { $0.append(thread) }
+        }
         guard let cpu = thread.stop() else {
             Issue.record("the thread had no processor to give back")
             return
