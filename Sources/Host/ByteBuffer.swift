@@ -41,6 +41,12 @@ public import Virtqueue
     @discardableResult
     public mutating func copy(from source: RawSpan, to offset: Int = 0) -> Int { range(from: offset).copy(from: source) }
 
+    /// Copies and consumes up to `length` device-readable bytes of a chain, to `offset`, as many as fit; returns how many.
+    public mutating func copyReadable(of chain: inout ChainBuffer, to offset: Int = 0, count length: Int = .max) -> Int {
+        var space = mutableBytes(from: offset, count: length)
+        return chain.read(into: &space)
+    }
+
     /// Moves `length` bytes from `source` to `destination`; the two may overlap. Whatever lies outside the buffer stays where it is.
     public mutating func move(from source: Int, count length: Int, to destination: Int) {
         let part = range(from: source, count: length)

@@ -49,6 +49,8 @@ public struct Errno: Error, Sendable, Equatable, RawRepresentable, CustomStringC
     public static let overflow = Errno(rawValue: EOVERFLOW)
     /// No such device.
     public static let noDevice = Errno(rawValue: ENODEV)
+    /// Socket operation on something else.
+    public static let notSocket = Errno(rawValue: ENOTSOCK)
     /// No such device or address.
     public static let noDeviceOrAddress = Errno(rawValue: ENXIO)
 }

@@ -1,4 +1,5 @@
 public import GuestMemory
+import Host
 import Logging
 import Synchronization
 public import Virtqueue
@@ -15,18 +16,13 @@ public struct DeviceContext: Sendable {
     public let label: String
     private let faults: FaultLog
 
-    /// Puts the parts together.
-    public init(memory: GuestMemory, interrupt: Interrupt, features: Features, label: String) {
-        self.memory = memory
-        self.interrupt = interrupt
-        self.features = features
+    /// The parts of an activation that are not queues. `faults` lives as long as the device, so that resets do not renew its allowance.
+    init(_ activation: borrowing Activation, label: String, faults: FaultLog) {
+        memory = activation.memory
+        interrupt = activation.interrupt
+        features = activation.features
         self.label = label
-        faults = FaultLog()
-    }
-
-    /// The parts of an activation that are not queues.
-    public init(_ activation: borrowing Activation, label: String) {
-        self.init(memory: activation.memory, interrupt: activation.interrupt, features: activation.features, label: label)
+        self.faults = faults
     }
 
     /// Gives up on the device until its driver resets it, because the driver broke a rule: DEVICE_NEEDS_RESET (virtio 1.3, 2.1.2).
@@ -34,15 +30,28 @@ public struct DeviceContext: Sendable {
 
     /// Gives up on the device until its driver resets it; `reason` goes to the log, and continues a sentence.
     public func fail(queue: Int, _ reason: String) {
-        if faults.isFirst() {
+        if faults.allowsLine() {
             Logger(label: "swvmm.\(label)").warning("\(label), queue \(queue): \(reason); the device needs a reset")
         }
         interrupt.needsReset()
     }
+
+    /// Says something that the machine's owner should know; the device goes on. For what cannot happen again and again.
+    public func warn(_ text: String) { Logger(label: "swvmm.\(label)").warning("\(label): \(text)") }
 }
 
-/// One line for each activation: a driver that breaks rules may do it a million times a second.
-private final class FaultLog: Sendable {
-    private let seen = Atomic(false)
-    func isFirst() -> Bool { !seen.exchange(true, ordering: .relaxed) }
+/// Keeps a driver that breaks rules from filling the log: a few lines at once, then one in ten seconds.
+final class FaultLog: Sendable {
+    private static let line: UInt64 = 10
+    private let bucket: Mutex<TokenBucket>
+
+    init() { bucket = Mutex(TokenBucket(capacity: 3 * Self.line, perSecond: 1, now: monotonicNanoseconds())) }
+
+    /// Whether a line may be written now.
+    func allowsLine() -> Bool {
+        bucket.withLock { bucket in
+            guard bucket.nanoseconds(until: Self.line, now: monotonicNanoseconds()) == 0 else { return false }
+            return bucket.take(upTo: Self.line, now: monotonicNanoseconds()) == Self.line
+        }
+    }
 }

@@ -1,0 +1,111 @@
+public import Schema
+import Synchronization
+public import Virtio
+
+/// What a console is made from, but for its back-end.
+public struct ConsoleConfiguration: Sendable, Equatable {
+    /// A short name for log lines and threads.
+    public var label: String
+    /// Whether packed rings are offered.
+    public var packedRing: Bool
+
+    /// A configuration.
+    public init(label: String, packedRing: Bool = false) {
+        self.label = label
+        self.packedRing = packedRing
+    }
+}
+
+/// A console (virtio 1.3, 5.3) with one port and a size.
+public final class ConsoleDevice: VirtioDevice {
+    private static let queueSize: UInt16 = 128
+    /// VIRTIO_CONSOLE_F_SIZE (5.3.3).
+    private static let sizeFeature = Features(bit: 0)
+
+    private struct Size: Equatable {
+        var columns: UInt16 = 0
+        var rows: UInt16 = 0
+    }
+
+    private let workers: DeviceWorkers<ConsoleWorker>
+    private let size = Mutex(Size())
+
+    /// A short name for log lines and threads.
+    public let debugLabel: String
+    /// What is on offer: a size, beside what all devices offer.
+    public let features: Features
+    /// Descriptors that must survive into the device's own process.
+    public let keepDescriptors: [Int32]
+
+    /// A console on `backend`.
+    public init(_ configuration: ConsoleConfiguration, backend: consuming CharacterBackend) throws(DeviceError) {
+        debugLabel = configuration.label
+        features = configuration.packedRing ? [.ours, .ringPacked, Self.sizeFeature] : [.ours, Self.sizeFeature]
+        keepDescriptors = backend.descriptors
+        let worker: ConsoleWorker
+        do {
+            worker = try ConsoleWorker(queueSize: Self.queueSize, backend: backend)
+        } catch {
+            throw DeviceError("\(configuration.label) cannot be made (\(error)).")
+        }
+        workers = DeviceWorkers(label: configuration.label, workload: worker, queueCount: 2)
+    }
+
+    /// A console (5.3).
+    public var deviceType: DeviceType { .console }
+    /// receiveq and transmitq of port 0 (5.3.2).
+    public var queueMaxSizes: [UInt16] { [Self.queueSize, Self.queueSize] }
+
+    /// cols and rows, 16 bits each (5.3.4); what belongs to features that are not on offer reads as zero.
+    public func readConfiguration(at offset: Int, into bytes: inout MutableSpan<UInt8>) {
+        let size = size.withLock { $0 }
+        let fields = [size.columns, size.rows].flatMap { [UInt8(truncatingIfNeeded: $0), UInt8(truncatingIfNeeded: $0 >> 8)] }
+        for index in bytes.indices {
+            let (position, overflow) = offset.addingReportingOverflow(index)
+            bytes[index] = !overflow && fields.indices.contains(position) ? fields[position] : 0
+        }
+    }
+
+    /// Takes `{"columns": …, "rows": …}` (0…65535) and tells the driver.
+    public func controlNotify(_ request: JSONValue) throws(DeviceError) {
+        let new = try Self.size(request, of: debugLabel)
+        let isNew = size.withLock { size in
+            let isNew = size != new
+            size = new
+            return isNew
+        }
+        if isNew { workers.context?.interrupt.signalConfigurationChange() }
+    }
+
+    private static func size(_ document: JSONValue, of label: String) throws(DeviceError) -> Size {
+        let state = try SavedState(document, of: label, members: ["columns", "rows"])
+        let columns = try state.integer("columns", in: 0...65535)
+        let rows = try state.integer("rows", in: 0...65535)
+        return Size(columns: UInt16(truncatingIfNeeded: columns), rows: UInt16(truncatingIfNeeded: rows))
+    }
+
+    /// Starts the worker.
+    public func activate(_ activation: consuming Activation) throws(DeviceError) { try workers.activate(activation) }
+    /// Stops the worker and drops the queues.
+    public func reset() { workers.reset() }
+    /// Stops a queue.
+    public func stopQueue(_ index: Int) throws(DeviceError) -> ActiveQueue? { try workers.stopQueue(index) }
+    /// Starts a queue.
+    public func startQueue(_ queue: consuming ActiveQueue) throws(DeviceError) { try workers.startQueue(queue) }
+    /// Stops the worker; buffers that wait for input stay in their queue.
+    public func sleep() -> QueueSet? { workers.sleep() }
+    /// Goes on.
+    public func wake(_ activation: consuming Activation?) throws(DeviceError) { try workers.wake(activation) }
+
+    /// The console's size.
+    public func snapshot() -> JSONValue {
+        let size = size.withLock { $0 }
+        return ["columns": .integer(Int64(size.columns)), "rows": .integer(Int64(size.rows))]
+    }
+
+    /// Takes a saved size over.
+    public func restore(_ state: JSONValue) throws(DeviceError) {
+        let saved = try Self.size(state, of: debugLabel)
+        size.withLock { $0 = saved }
+    }
+}

@@ -1,0 +1,109 @@
+import Host
+import Synchronization
+import Virtio
+
+/// A data path of which the personality says whether it is in use.
+protocol PairWorkload: ~Copyable, QueueWorkload {
+    var isEnabled: Bool { get set }
+}
+
+/// The workers of all queue pairs, whatever link they have.
+protocol PairHost: QueueHost {
+    /// Changes whether a pair is in use, between two runs of its worker: when this returns, the change has happened.
+    func setEnabled(_ index: Int, _ isEnabled: Bool, also body: (Bool) -> Void) throws(DeviceError)
+}
+
+extension DeviceWorkers: PairHost where Workload: PairWorkload & ~Copyable {
+    func setEnabled(_ index: Int, _ isEnabled: Bool, also body: (Bool) -> Void) throws(DeviceError) {
+        try withStopped(worker: index) { workload in
+            workload.isEnabled = isEnabled
+            body(isEnabled)
+        }
+    }
+}
+
+/// The personality of a network device, and its hold on the data path: shared by the device's hooks and its control queue.
+final class NetworkCore: Sendable {
+    static let controlQueueSize: UInt16 = 64
+
+    let personality: Mutex<NetworkPersonality>
+    let state: LinkState
+    private let pairs: any PairHost
+    /// The queues of the tap, one for each pair; none when the link is a stream.
+    private let taps: [TapQueue]
+    private let pairCount: Int
+
+    init(_ personality: NetworkPersonality, state: LinkState, pairs: any PairHost, taps: [TapQueue]) {
+        self.personality = Mutex(personality)
+        self.state = state
+        self.pairs = pairs
+        self.taps = taps
+        pairCount = personality.maxPairs
+    }
+
+    /// Carries out a control command. What it changes has taken effect when this returns (5.1.6.5.2.1, 5.1.6.5.5.2).
+    func execute(_ command: [UInt8], _ context: DeviceContext) -> Bool {
+        let outcome = personality.withLock { (personality) -> (NetworkEffect, NetworkPersonality)? in
+            guard let effect = try? personality.execute(command) else { return nil }
+            return (effect, personality)
+        }
+        guard let (effect, personality) = outcome else { return false }
+        do {
+            switch effect {
+            case .none: break
+            case .filter: applyFilter(personality)
+            case .pairs: try applyPairs(personality)
+            case .offloads: try applyOffloads(personality)
+            }
+            return true
+        } catch {
+            context.warn("a control command failed: \(error)")
+            return false
+        }
+    }
+
+    /// Brings the whole data path in line with the personality.
+    func applyAll() throws(DeviceError) {
+        let personality = personality.withLock { $0 }
+        applyFilter(personality)
+        try applyOffloads(personality)
+        try applyPairs(personality)
+    }
+
+    private func applyFilter(_ personality: NetworkPersonality) { state.set(personality.filter, own: personality.mac) }
+
+    private func applyPairs(_ personality: NetworkPersonality) throws(DeviceError) {
+        guard pairCount > 1 else { return }
+        var failure: SystemError?
+        for index in 0..<pairCount {
+            try pairs.setEnabled(index, index < personality.pairs) { isEnabled in
+                guard taps.indices.contains(index) else { return }
+                do throws(SystemError) { try taps[index].setAttached(isEnabled) } catch { failure = error }
+            }
+        }
+        if let failure { throw DeviceError("The queues of the tap could not be attached (\(failure)).") }
+    }
+
+    private func applyOffloads(_ personality: NetworkPersonality) throws(DeviceError) {
+        state.takesUnfinished.store(personality.guestOffloads.contains(.netGuestChecksum), ordering: .relaxed)
+        guard let tap = taps.first else { return }
+        do throws(SystemError) {
+            try tap.setOffloads(TapOffloads(personality.guestOffloads))
+        } catch {
+            throw DeviceError("The offloads of the tap could not be set (\(error)).")
+        }
+    }
+}
+
+extension TapOffloads {
+    /// The tap's names for receive offloads of the driver.
+    init(_ features: Features) {
+        self = []
+        guard features.contains(.netGuestChecksum) else { return }
+        insert(.checksum)
+        if features.contains(.netGuestTSO4) { insert(.tcp4) }
+        if features.contains(.netGuestTSO6) { insert(.tcp6) }
+        if features.contains(.netGuestECN), !intersection([.tcp4, .tcp6]).isEmpty { insert(.ecn) }
+        if features.contains(.netGuestUFO) { insert(.udp) }
+    }
+}

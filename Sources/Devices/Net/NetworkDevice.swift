@@ -1,0 +1,217 @@
+public import Host
+public import Schema
+import Synchronization
+public import Virtio
+
+/// What a network device is made from, but for its link.
+public struct NetworkConfiguration: Sendable, Equatable {
+    /// A short name for log lines and threads.
+    public var label: String
+    /// The guest's MAC address.
+    public var mac: MACAddress
+    /// The link's MTU in bytes (68…65535), told to the guest; nil tells none.
+    public var mtu: UInt16?
+    /// Entries per queue (1…32768, a power of two unless rings are packed).
+    public var queueSize: UInt16
+    /// Whether packed rings are offered.
+    public var packedRing: Bool
+    /// Whether offloads are offered where the link can do them.
+    public var offloads: Bool
+
+    /// A configuration.
+    public init(
+        label: String, mac: MACAddress, mtu: UInt16? = nil, queueSize: UInt16 = 256, packedRing: Bool = false, offloads: Bool = true
+    ) {
+        self.label = label
+        self.mac = mac
+        self.mtu = mtu
+        self.queueSize = queueSize
+        self.packedRing = packedRing
+        self.offloads = offloads
+    }
+}
+
+/// A network device (virtio 1.3, 5.1) on a tap or on a stream socket.
+///
+/// Personality (`NetworkCore`, `ControlQueue`) and data path (`QueuePair`) meet in a few calls only, so that the data path can live
+/// elsewhere.
+public final class NetworkDevice: VirtioDevice {
+    private let configuration: NetworkConfiguration
+    private let core: NetworkCore
+    private let pairs: any PairHost
+    private let control: DeviceWorkers<ControlQueue>
+    private let offered: Features
+    private let maxPairs: Int
+
+    /// Descriptors that must survive into the device's own process.
+    public let keepDescriptors: [Int32]
+
+    /// A device on a tap: one queue pair for each of its queues (1…). All are queues of the same interface; a device with more than one
+    /// needs them multi-queue. The interface's address and MTU are its owner's business.
+    public convenience init(_ configuration: NetworkConfiguration, taps: [TapQueue]) throws(DeviceError) {
+        guard let first = taps.first, taps.count <= 0x8000 else {
+            throw DeviceError("\(configuration.label) needs a tap with at least one queue.")
+        }
+        let offloads = configuration.offloads ? Self.offloads(of: first) : []
+        let personality = NetworkPersonality(
+            mac: configuration.mac, mtu: configuration.mtu, maxPairs: taps.count, packedRing: configuration.packedRing, offloads: offloads)
+        let state = LinkState(own: configuration.mac)
+        let workloads = taps.indices.map { index in
+            Slot(QueuePair(index: index, queueSize: configuration.queueSize, link: TapLink(taps[index]), state: state))
+        }
+        let pairs = DeviceWorkers(label: configuration.label, workloads: workloads, assignment: (0..<2 * taps.count).map { $0 / 2 })
+        self.init(configuration, personality, state, pairs, taps: taps, descriptors: taps.map { $0.descriptor.rawValue })
+    }
+
+    /// A device on a connected Unix stream socket in the framing of QEMU's `-netdev stream`, as passt speaks it: one queue pair, no offloads.
+    /// When the peer closes the connection, the link goes down for good.
+    public convenience init(_ configuration: NetworkConfiguration, stream: consuming OwnedDescriptor) throws(DeviceError) {
+        let personality = NetworkPersonality(
+            mac: configuration.mac, mtu: configuration.mtu, maxPairs: 1, packedRing: configuration.packedRing, offloads: [])
+        let state = LinkState(own: configuration.mac)
+        let raw = stream.rawValue
+        let link = try Self.streamLink(stream, configuration.label)
+        let pair = QueuePair(index: 0, queueSize: configuration.queueSize, link: link, state: state)
+        let pairs = DeviceWorkers(label: configuration.label, workload: pair, queueCount: 2)
+        self.init(configuration, personality, state, pairs, taps: [], descriptors: [raw])
+    }
+
+    private init(
+        _ configuration: NetworkConfiguration, _ personality: NetworkPersonality, _ state: LinkState, _ pairs: any PairHost,
+        taps: [TapQueue], descriptors: [Int32]
+    ) {
+        self.configuration = configuration
+        self.pairs = pairs
+        core = NetworkCore(personality, state: state, pairs: pairs, taps: taps)
+        control = DeviceWorkers(
+            label: "\(configuration.label)/ctrl", workload: ControlQueue(core: core), queueCount: personality.queueCount)
+        offered = personality.offered
+        maxPairs = personality.maxPairs
+        keepDescriptors = descriptors
+    }
+
+    private static func streamLink(_ stream: consuming OwnedDescriptor, _ label: String) throws(DeviceError) -> StreamLink {
+        do throws(SystemError) {
+            return try StreamLink(stream)
+        } catch {
+            throw DeviceError("The socket of \(label) cannot be used (\(error)).")
+        }
+    }
+
+    /// What the host's kernel can do; old ones refuse UDP fragmentation.
+    private static func offloads(of tap: TapQueue) -> Features {
+        var guest = Features.netGuestOffloads
+        var host = Features.netHostOffloads
+        if (try? tap.setOffloads(TapOffloads(guest))) == nil {
+            guest.remove(.netGuestUFO)
+            host.remove(.netHostUFO)
+            if (try? tap.setOffloads(TapOffloads(guest))) == nil { return [] }
+        }
+        try? tap.setOffloads([])
+        return guest.union(host)
+    }
+
+    // MARK: What the device is
+
+    /// Network device.
+    public var deviceType: DeviceType { .network }
+    /// The label.
+    public var debugLabel: String { configuration.label }
+    /// Receive and transmit queues in turn, and the control queue.
+    public var queueMaxSizes: [UInt16] {
+        Array(repeating: configuration.queueSize, count: 2 * maxPairs) + [
+            maxPairs > 1 ? configuration.queueSize : NetworkCore.controlQueueSize
+        ]
+    }
+    /// What the link can do.
+    public var features: Features { offered }
+
+    /// Takes note of the negotiated features.
+    public func acknowledge(_ features: Features) {
+        core.personality.withLock { personality in
+            // A restored device is told again what it knows; what the driver has switched off since stays off.
+            if personality.negotiated != features.intersection(personality.offered) { personality.acknowledge(features) }
+        }
+    }
+
+    /// Copies configuration space.
+    public func readConfiguration(at offset: Int, into bytes: inout MutableSpan<UInt8>) {
+        let space = core.personality.withLock { personality in
+            personality.linkUp = core.state.isUp.load(ordering: .acquiring)
+            return personality.configurationSpace
+        }
+        for index in bytes.indices {
+            let (position, overflow) = offset.addingReportingOverflow(index)
+            bytes[index] = !overflow && space.indices.contains(position) ? space[position] : 0
+        }
+    }
+
+    // MARK: What the device does
+
+    /// Starts the control queue and the queue pairs.
+    public func activate(_ activation: consuming Activation) throws(DeviceError) {
+        acknowledge(activation.features)
+        try core.applyAll()
+        let index = core.personality.withLock { $0.controlQueue }
+        var controlQueues = QueueSet(count: 2 * maxPairs + 1)
+        if let queue = activation.queues.take(index) { controlQueues.put(queue) }
+        let controlActivation = Activation(
+            memory: activation.memory, interrupt: activation.interrupt, features: activation.features, queues: controlQueues)
+        try pairs.activate(activation)
+        try control.activate(controlActivation)
+    }
+
+    /// Stops everything and forgets what the driver set.
+    public func reset() throws(DeviceError) {
+        control.reset()
+        pairs.reset()
+        core.personality.withLock { $0.reset() }
+        try core.applyAll()
+    }
+
+    /// Stops one queue.
+    public func stopQueue(_ index: Int) throws(DeviceError) -> ActiveQueue? {
+        index == core.personality.withLock { $0.controlQueue } ? try control.stopQueue(index) : try pairs.stopQueue(index)
+    }
+
+    /// Starts one queue.
+    public func startQueue(_ queue: consuming ActiveQueue) throws(DeviceError) {
+        if queue.index == core.personality.withLock({ $0.controlQueue }) {
+            try control.startQueue(queue)
+        } else {
+            try pairs.startQueue(queue)
+        }
+    }
+
+    /// Stops everything and gives the queues back.
+    public func sleep() throws(DeviceError) -> QueueSet? {
+        // The control queue first: it may be stopping and starting pairs.
+        var controlQueues = control.sleep()
+        guard let dataQueues = pairs.sleep() else { return nil }
+        var queues = QueueSet(count: 2 * maxPairs + 1)
+        var data = dataQueues
+        for index in 0..<data.count {
+            if let queue = data.take(index) { queues.put(queue) }
+        }
+        let index = core.personality.withLock { $0.controlQueue }
+        if let queue = controlQueues?.take(index) { queues.put(queue) }
+        return queues
+    }
+
+    /// Goes on.
+    public func wake(_ activation: consuming Activation?) throws(DeviceError) {
+        if let activation { try activate(activation) }
+    }
+
+    /// What the driver set.
+    public func snapshot() throws(DeviceError) -> JSONValue { core.personality.withLock { $0.snapshot() } }
+
+    /// Takes over what the driver set.
+    public func restore(_ state: JSONValue) throws(DeviceError) {
+        do throws(ConfigError) {
+            try core.personality.withLock { (personality) throws(ConfigError) in try personality.restore(state) }
+        } catch {
+            throw DeviceError("The saved state of \(configuration.label) cannot be used: \(error)")
+        }
+    }
+}

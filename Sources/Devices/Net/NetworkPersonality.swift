@@ -1,0 +1,133 @@
+import Schema
+import Virtio
+
+/// The half of a network device that the driver configures: features, configuration space, and what the control queue set.
+///
+/// A value without side effects: what a command means for the data path comes back as a `NetworkEffect`.
+struct NetworkPersonality: Sendable, Equatable {
+    /// The address that the device was made with.
+    let factoryMAC: MACAddress
+    /// The MTU told to the driver; nil tells none.
+    let mtu: UInt16?
+    /// The number of queue pairs that the device has.
+    let maxPairs: Int
+    /// The feature bits on offer.
+    let offered: Features
+
+    /// What was negotiated.
+    var negotiated: Features = []
+    /// The address of the device.
+    var mac: MACAddress
+    /// The number of queue pairs in use, from 1.
+    var pairs = 1
+    /// Which frames the driver wants.
+    var filter = ReceiveFilter()
+    /// The receive offloads that are on.
+    var guestOffloads: Features = []
+    /// Whether the link is up.
+    var linkUp = true
+
+    /// The state after a reset. `offloads` are those that the back-end can do.
+    init(mac: MACAddress, mtu: UInt16?, maxPairs: Int, packedRing: Bool, offloads: Features) {
+        factoryMAC = mac
+        self.mac = mac
+        self.mtu = mtu
+        self.maxPairs = maxPairs
+        var features: Features = [
+            .ours, .netMAC, .netStatus, .netMergeableBuffers, .netControlQueue, .netControlReceive, .netControlMAC,
+        ]
+        features.formUnion(offloads)
+        if offloads.contains(.netGuestChecksum) { features.insert(.netControlGuestOffloads) }
+        if mtu != nil { features.insert(.netMTU) }
+        if maxPairs > 1 { features.insert(.netMultiQueue) }
+        if packedRing { features.insert(.ringPacked) }
+        offered = features
+    }
+
+    /// Two queues for each pair and the control queue.
+    var queueCount: Int { 2 * maxPairs + 1 }
+
+    /// Where the control queue stands: behind all pairs, or behind the first when only one pair was negotiated (virtio 1.3, 5.1.2).
+    var controlQueue: Int { negotiated.contains(.netMultiQueue) ? 2 * maxPairs : 2 }
+
+    /// Takes note of the negotiated features; every offload that was negotiated is on (5.1.6.5.6.1).
+    mutating func acknowledge(_ features: Features) {
+        negotiated = features.intersection(offered)
+        guestOffloads = negotiated.intersection(.netGuestOffloads)
+    }
+
+    /// Forgets what the driver set.
+    mutating func reset() {
+        negotiated = []
+        mac = factoryMAC
+        pairs = 1
+        filter = ReceiveFilter()
+        guestOffloads = []
+    }
+
+    /// struct virtio_net_config up to the MTU (virtio 1.3, 5.1.4); all of it is read-only.
+    var configurationSpace: [UInt8] {
+        let status: UInt16 = linkUp ? 1 : 0
+        var bytes = mac.bytes
+        for value in [status, UInt16(clamping: maxPairs), mtu ?? 0] {
+            bytes.append(UInt8(truncatingIfNeeded: value))
+            bytes.append(UInt8(truncatingIfNeeded: value >> 8))
+        }
+        return bytes
+    }
+}
+
+// MARK: Saved state
+
+extension NetworkPersonality {
+    /// What the driver set, as names and numbers.
+    func snapshot() -> JSONValue {
+        [
+            "features": .hex(negotiated.rawValue),
+            "mac": .string(mac.description),
+            "queuePairs": .integer(Int64(pairs)),
+            "guestOffloads": .hex(guestOffloads.rawValue),
+            "promiscuous": .bool(filter.promiscuous),
+            "allMulticast": .bool(filter.allMulticast),
+            "unicast": .array(filter.unicast.map { .string($0.description) }),
+            "multicast": .array(filter.multicast.map { .string($0.description) }),
+        ]
+    }
+
+    /// Takes over what `snapshot` gave; an error for anything that this device cannot have been set to.
+    mutating func restore(_ state: JSONValue) throws(ConfigError) {
+        let before = self
+        self = try ConfigDocument.decode(state, resolvePath: { $0 }) { (reader) throws(ConfigError) in
+            var new = before
+            new.negotiated = try Self.features("features", reader, subsetOf: before.offered)
+            new.guestOffloads = try Self.features("guestOffloads", reader, subsetOf: new.negotiated.intersection(.netGuestOffloads))
+            new.mac = try Self.address("mac", reader, try reader.string("mac", doc: "The device's MAC address."))
+            let most = new.negotiated.contains(.netMultiQueue) ? before.maxPairs : 1
+            new.pairs = Int(try reader.integer("queuePairs", in: 1...Int64(most), default: 1, doc: "Queue pairs in use."))
+            new.filter.promiscuous = try reader.bool("promiscuous", default: true, doc: "Receive everything.")
+            new.filter.allMulticast = try reader.bool("allMulticast", default: false, doc: "Receive all group addresses.")
+            new.filter.unicast = try Self.addresses("unicast", reader)
+            new.filter.multicast = try Self.addresses("multicast", reader)
+            return new
+        }.value
+    }
+
+    private static func features(_ key: String, _ reader: ObjectReader, subsetOf allowed: Features) throws(ConfigError) -> Features {
+        let text = try reader.string(key, doc: "Feature bits.")
+        guard text.hasPrefix("0x"), let bits = UInt64(text.dropFirst(2), radix: 16), Features(rawValue: bits).isSubset(of: allowed) else {
+            throw reader.error(key, "expected a subset of 0x\(String(allowed.rawValue, radix: 16)), found \"\(text)\".")
+        }
+        return Features(rawValue: bits)
+    }
+
+    private static func addresses(_ key: String, _ reader: ObjectReader) throws(ConfigError) -> [MACAddress] {
+        var addresses: [MACAddress] = []
+        for text in try reader.strings(key, doc: "MAC addresses.") { addresses.append(try address(key, reader, text)) }
+        return addresses
+    }
+
+    private static func address(_ key: String, _ reader: ObjectReader, _ text: String) throws(ConfigError) -> MACAddress {
+        guard let address = MACAddress(text) else { throw reader.error(key, "expected a MAC address, found \"\(text)\".") }
+        return address
+    }
+}
