@@ -9,6 +9,7 @@ import Synchronization
 public final class DeviceWorkers<Workload: QueueWorkload & ~Copyable>: QueueHost {
     private let label: String
     private let assignment: [Int]
+    private let faults = FaultLog()
     private let state: Mutex<State>
 
     private struct State: ~Copyable {
@@ -40,7 +41,7 @@ public final class DeviceWorkers<Workload: QueueWorkload & ~Copyable>: QueueHost
 
     /// Takes the queues of an activation and starts their workers.
     public func activate(_ activation: consuming Activation) throws(DeviceError) {
-        let context = DeviceContext(activation, label: label)
+        let context = DeviceContext(activation, label: label, faults: faults)
         var queues: QueueSet? = activation.queues
         try state.withLock { state throws(DeviceError) in
             guard state.context == nil else { throw DeviceError("\(label) is active already.") }

@@ -27,8 +27,9 @@ public struct TokenBucket: Sendable, Equatable {
         return UInt64(truncatingIfNeeded: taken)
     }
 
-    /// How many nanoseconds after the last look `wanted` tokens (at most the capacity) will be there; 0 when they are.
-    public func nanoseconds(until wanted: UInt64) -> UInt64 {
+    /// How many nanoseconds after `now` there will be `wanted` tokens (at most the capacity); 0 when they are there.
+    public mutating func nanoseconds(until wanted: UInt64, now: UInt64) -> UInt64 {
+        refill(now)
         let needed = UInt128(min(wanted, capacity)) * Self.billion
         guard needed > content else { return 0 }
         let rate = UInt128(perSecond)

@@ -30,13 +30,13 @@ struct TokenBucketTests {
         for rate: UInt64 in [1, 3, 7, 999, 1_000_000_000, .max] {
             var bucket = TokenBucket(capacity: 50, perSecond: rate, now: 0)
             _ = bucket.take(upTo: 50, now: 0)
-            let wait = bucket.nanoseconds(until: 20)
+            let wait = bucket.nanoseconds(until: 20, now: 0)
             #expect(wait > 0)
             #expect(bucket.take(upTo: 20, now: wait) == 20)
-            #expect(bucket.nanoseconds(until: 0) == 0)
+            #expect(bucket.nanoseconds(until: 0, now: wait) == 0)
         }
-        let full = TokenBucket(capacity: 5, perSecond: 1, now: 0)
-        #expect(full.nanoseconds(until: 1000) == 0)
+        var full = TokenBucket(capacity: 5, perSecond: 1, now: 0)
+        #expect(full.nanoseconds(until: 1000, now: 0) == 0)
     }
 
     @Test("Extremes: time that goes back or jumps, the largest numbers, zero")

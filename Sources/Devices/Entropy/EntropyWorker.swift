@@ -80,6 +80,7 @@ struct EntropyWorker: QueueWorkload, ~Copyable {
     private mutating func answer(_ queue: inout ActiveQueue, _ context: DeviceContext) throws(SystemError) -> Bool {
         guard !isBroken else { return false }
         var more = true
+        var isThrottled = false
         do throws(QueueFault) {
             queue.ring.disableNotifications()
             for _ in 0..<queue.ring.size {
@@ -93,6 +94,7 @@ struct EntropyWorker: QueueWorkload, ~Copyable {
                     // The queue keeps the request until the bucket has something; the doorbell would not help.
                     queue.ring.rewind(chain)
                     more = false
+                    isThrottled = true
                     break
                 }
                 fill(Int(clamping: granted), context)
@@ -104,7 +106,9 @@ struct EntropyWorker: QueueWorkload, ~Copyable {
             context.fail(queue: queue.index, error)
         }
         if queue.ring.publish() { context.interrupt.signalQueue(queue.index) }
-        if !more, let bucket { try timer.set(nanoseconds: bucket.nanoseconds(until: Self.leastBytes)) }
+        if isThrottled, let wait = bucket?.nanoseconds(until: Self.leastBytes, now: monotonicNanoseconds()) {
+            try timer.set(nanoseconds: wait)
+        }
         return more
     }
 
