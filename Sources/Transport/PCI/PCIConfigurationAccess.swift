@@ -12,11 +12,13 @@ public final class PCIConfigurationWindow: BusDevice {
     /// The window onto `bus`, which is bus 0 of it.
     public init(_ bus: PCIBus) { self.bus = bus }
 
+    /// A guest's read; all ones where no function answers.
     public func read(at offset: UInt64, width: Int) -> UInt64 {
         guard width <= 4 else { return .max }
         return UInt64(bus.read(Self.address(offset), at: Int(offset & 0xfff), width: width))
     }
 
+    /// A guest's write; lost where no function answers.
     public func write(_ value: UInt64, at offset: UInt64, width: Int) {
         guard width <= 4 else { return }
         bus.write(UInt32(truncatingIfNeeded: value), Self.address(offset), at: Int(offset & 0xfff), width: width)
@@ -46,6 +48,7 @@ public final class PCIConfigurationPorts: BusDevice {
         self.resetControl = resetControl
     }
 
+    /// A guest's read; all ones where no function answers.
     public func read(at offset: UInt64, width: Int) -> UInt64 {
         if offset == 0, width == 4 { return UInt64(address.load(ordering: .relaxed)) }
         if offset == Self.resetControlOffset, width == 1 { return resetControl?.read(at: 0, width: 1) ?? 0xff }
@@ -53,6 +56,7 @@ public final class PCIConfigurationPorts: BusDevice {
         return UInt64(bus.read(target, at: register, width: width))
     }
 
+    /// A guest's write; lost where no function answers.
     public func write(_ value: UInt64, at offset: UInt64, width: Int) {
         if offset == 0, width == 4 {
             // Bits 0, 1 and 24–30 are reserved and read as zero.

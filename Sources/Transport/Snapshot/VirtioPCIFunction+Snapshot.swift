@@ -3,16 +3,20 @@ import Synchronization
 public import Virtio
 
 extension VirtioPCIFunction {
+    /// Where the device is in its life.
     public var lifecycle: Lifecycle { transport.lifecycle }
 
+    /// Stops the device and takes its queues.
     public func sleep() throws { try transport.sleep() }
 
+    /// Gives the queues back, each with one kick and one interrupt.
     public func wake() throws {
         // After a restore, BARs take their places only now: by then no other function stands where it stood before its own restore.
         state.withLock { apply(&$0) }
         try transport.wake()
     }
 
+    /// Registers, queues and the device's own state; asleep only.
     public func snapshot() throws -> JSONValue {
         let own = state.withLock { state -> [String: JSONValue] in
             var bars: [String: JSONValue] = [:]
@@ -25,6 +29,7 @@ extension VirtioPCIFunction {
         return try transport.snapshot(kind: .pci, .object(own))
     }
 
+    /// Takes over a snapshot; asleep and new only, else `LifecycleError`; `RestoreError` names what in it is wrong.
     public func restore(_ document: JSONValue) throws {
         let saved = try transport.restore(document, kind: .pci)
         try state.withLock { state in

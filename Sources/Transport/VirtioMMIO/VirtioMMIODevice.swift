@@ -54,6 +54,7 @@ public final class VirtioMMIODevice: BusDevice, HostedDevice {
             device: device, memory: memory, kicks: kicks, interrupts: interrupts, doorbells: doorbells, log: log)
     }
 
+    /// A guest's read of a register.
     public func read(at offset: UInt64, width: Int) -> UInt64 {
         if offset >= Offset.configuration {
             return transport.readConfiguration(at: offset - Offset.configuration, width: width)
@@ -71,6 +72,7 @@ public final class VirtioMMIODevice: BusDevice, HostedDevice {
         }
     }
 
+    /// A guest's write to a register.
     public func write(_ value: UInt64, at offset: UInt64, width: Int) {
         if offset >= Offset.configuration {
             return transport.writeConfiguration(value, at: offset - Offset.configuration, width: width)

@@ -79,6 +79,7 @@ public final class VirtioPCIFunction: PCIFunction, HostedDevice {
 
     // MARK: Configuration space
 
+    /// A guest's read of configuration space.
     public func readConfiguration(at offset: Int, width: Int) -> UInt32 {
         // Reading the data of the access capability reads a register (virtio 1.3, 4.1.4.9.1); not with the lock held, since the
         // register may be one that takes long.
@@ -99,6 +100,7 @@ public final class VirtioPCIFunction: PCIFunction, HostedDevice {
         }
     }
 
+    /// A guest's write to configuration space; BARs and interrupts follow at once.
     public func writeConfiguration(_ value: UInt32, at offset: Int, width: Int) {
         let isAccess = touchesAccessData(offset, width)
         let access = state.withLock { state -> WindowAccess? in

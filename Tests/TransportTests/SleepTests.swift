@@ -1,0 +1,199 @@
+import Schema
+import Synchronization
+import Testing
+import Virtio
+import Virtqueue
+
+@testable import Transport
+
+/// Sleep, wake, snapshot and restore of a device together with its transport.
+@Suite struct SleepTests {
+    static let kinds = TransportKind.allCases
+    static let rings = QueueTests.rings
+
+    @Test("A sleeping device gives its queues back; waking kicks and interrupts each queue once", arguments: kinds)
+    func sleepAndWake(_ kind: TransportKind) throws {
+        let rig = try Rig(kind)
+        let driver = rig.driver()
+        let hosted = try #require(rig.hosted)
+        driver.negotiate()
+        var queue = try rig.driverQueue(0, [.version1])
+        driver.setUpQueue(0, size: 8)
+        driver.status = 15
+        try hosted.sleep()
+        #expect(hosted.lifecycle == Lifecycle(phase: .active, isAsleep: true, needsReset: false))
+        #expect(throws: LifecycleError.self) { try hosted.sleep() }
+        // No vCPU runs now; if one did, its writes would change nothing.
+        driver.status = 0
+        #expect(driver.status == 15)
+        try hosted.wake()
+        #expect(throws: LifecycleError.self) { try hosted.wake() }
+        #expect(rig.device.calls == ["acknowledge", "activate [0]", "sleep", "wake"])
+        #expect(driver.hasInterrupt())
+        #expect(driver.interruptCauses() == 1)
+        #expect(rig.device.process(0) == 0)
+        #expect(rig.device.process(0) == nil)
+        #expect(try rig.echo([7, 8], through: &queue, index: 0, driver) == [7, 8])
+    }
+
+    @Test("A doorbell that rings while the device sleeps is not lost", arguments: kinds)
+    func doorbellAsleep(_ kind: TransportKind) throws {
+        let rig = try Rig(kind)
+        let driver = rig.driver()
+        driver.start()
+        let hosted = try #require(rig.hosted)
+        try hosted.sleep()
+        driver.notify(1)
+        try hosted.wake()
+        #expect(rig.device.process(1) == 0)
+    }
+
+    @Test("New and reset devices sleep and wake without queues", arguments: kinds)
+    func withoutQueues(_ kind: TransportKind) throws {
+        let rig = try Rig(kind)
+        let hosted = try #require(rig.hosted)
+        #expect(throws: LifecycleError.self) { try hosted.snapshot() }
+        try hosted.sleep()
+        _ = try hosted.snapshot()
+        try hosted.wake()
+        let driver = rig.driver()
+        driver.start()
+        driver.status = 0
+        try hosted.sleep()
+        try hosted.wake()
+        #expect(rig.device.calls.filter { $0.hasPrefix("wake") } == ["wake nil", "wake nil"])
+        driver.start()
+        #expect(driver.status == 15)
+    }
+
+    @Test("A device goes on in another process, mid-ring, and saves the same again", arguments: kinds, rings)
+    func restore(_ kind: TransportKind, _ features: Features) throws {
+        let rig = try Rig(kind)
+        let driver = rig.driver()
+        driver.negotiate(features)
+        var queue = try rig.driverQueue(0, features)
+        driver.setUpQueue(0, size: 8)
+        driver.status = 15
+        for round in 0..<11 { #expect(try rig.echo([UInt8(round)], through: &queue, index: 0, driver) == [UInt8(round)]) }
+        let hosted = try #require(rig.hosted)
+        try hosted.sleep()
+        let saved = try hosted.snapshot()
+
+        let second = try Rig(kind, memory: rig.memory)
+        let heir = try #require(second.hosted)
+        try heir.sleep()
+        try heir.restore(saved)
+        #expect(try heir.snapshot() == saved)
+        try heir.wake()
+        let secondDriver = second.driver()
+        #expect(secondDriver.status == 15)
+        #expect(second.device.negotiated == features)
+        #expect(second.device.state.withLock { $0.echoed } == 11)
+        #expect(second.device.process(0) == 0)
+        for round in 0..<11 {
+            #expect(try second.echo([UInt8(round)], through: &queue, index: 0, secondDriver) == [UInt8(round)])
+        }
+        #expect(second.doorbells.registered.count == 1)
+    }
+
+    @Test("BARs, MSI-X table, masks, pending bits and vectors survive")
+    func restorePCI() throws {
+        let rig = try Rig(.pci)
+        let driver = PCIRegisterDriver(rig, slot: 1)
+        driver.setConfig(0xc0a0_0000, 0x10, 4)
+        driver.enableMSIX()
+        for vector in 0..<3 { driver.setEntry(vector, data: UInt32(40 + vector), masked: vector == 2) }
+        driver.start()
+        #expect(driver.setVector(1, queue: 0) == 1)
+        #expect(driver.setVector(2, queue: 1) == 2)
+        rig.device.interrupt?.signalQueue(1)
+        let hosted = try #require(rig.hosted)
+        try hosted.sleep()
+        let saved = try hosted.snapshot()
+
+        let second = try Rig(.pci, memory: rig.memory)
+        let heir = try #require(second.hosted)
+        try heir.sleep()
+        try heir.restore(saved)
+        #expect(try heir.snapshot() == saved)
+        try heir.wake()
+        let other = PCIRegisterDriver(second, slot: 1)
+        #expect(other.bar0 == 0xc0a0_0000)
+        #expect(other.status == 15)
+        #expect(second.bus.read(at: 0xc000_0000, width: 4) == nil)
+        #expect(second.doorbells.registered.count == 2)
+        #expect(second.routing.delivered() == [41])
+        #expect(other.pending() == 4)
+        other.mask(2, false)
+        #expect(second.routing.delivered() == [42])
+    }
+
+    @Test("A failed device stays failed", arguments: kinds)
+    func restoreFailed(_ kind: TransportKind) throws {
+        let rig = try Rig(kind)
+        rig.driver().start()
+        rig.device.interrupt?.needsReset()
+        let hosted = try #require(rig.hosted)
+        try hosted.sleep()
+        let second = try Rig(kind, memory: rig.memory)
+        let heir = try #require(second.hosted)
+        try heir.sleep()
+        try heir.restore(try hosted.snapshot())
+        try heir.wake()
+        #expect(heir.lifecycle == Lifecycle(phase: .active, isAsleep: false, needsReset: true))
+        #expect(second.driver().status == 15 | 64)
+    }
+
+    @Test("Every member of a snapshot is checked: removed or of another type, it is refused with its path", arguments: kinds)
+    func refusals(_ kind: TransportKind) throws {
+        let rig = try Rig(kind)
+        rig.driver().start()
+        let hosted = try #require(rig.hosted)
+        try hosted.sleep()
+        let saved = try hosted.snapshot()
+        let paths = saved.leaves()
+        #expect(paths.count > 20)
+        for path in paths where path.first != .key("device") {
+            for replacement in [nil, .array([]), .string("no"), .integer(-1), .integer(1 << 40)] as [JSONValue?] {
+                // A position may be missing: the queue was then not the device's. So may a whole array element, which shortens the array.
+                let damaged = saved.replacing(path[...], with: replacement)
+                guard damaged != saved else { continue }
+                let second = try Rig(kind, memory: rig.memory)
+                let heir = try #require(second.hosted)
+                try heir.sleep()
+                do {
+                    try heir.restore(damaged)
+                    Issue.record("\(path) as \(String(describing: replacement)) was accepted")
+                } catch let error as RestoreError {
+                    #expect(error.path.contains(path.spokenTail), "\(error) for \(path)")
+                }
+            }
+        }
+    }
+
+    @Test("A status that the lifecycle or the features contradict is refused", arguments: kinds)
+    func contradictions(_ kind: TransportKind) throws {
+        let rig = try Rig(kind)
+        rig.driver().start()
+        let hosted = try #require(rig.hosted)
+        try hosted.sleep()
+        let saved = try hosted.snapshot()
+        let damage: [([JSONStep], JSONValue)] = [
+            ([.key("transport"), .key("status")], 11), ([.key("transport"), .key("status")], 4),
+            ([.key("transport"), .key("status")], 79), ([.key("transport"), .key("status")], 31),
+            ([.key("lifecycle"), .key("phase")], "new"), ([.key("transport"), .key("driverFeatures")], "0x0"),
+            ([.key("transport"), .key("driverFeatures")], "0x8000000100000000"),
+            ([.key("transport"), .key("kind")], .string(kind == .pci ? "mmio" : "pci")),
+            ([.key("queues"), .index(0), .key("descriptorArea")], "0xfffffffffffffff0"),
+            ([.key("queues"), .index(0), .key("size")], 0), ([.key("queues"), .index(0), .key("size")], 65),
+            ([.key("queues"), .index(0), .key("ready")], false),
+            ([.key("queues"), .index(0), .key("position"), .key("used")], 77),
+        ]
+        for (path, value) in damage {
+            let second = try Rig(kind, memory: rig.memory)
+            let heir = try #require(second.hosted)
+            try heir.sleep()
+            #expect(throws: RestoreError.self, "\(path) \(value)") { try heir.restore(saved.replacing(path[...], with: value)) }
+        }
+    }
+}
