@@ -168,7 +168,7 @@ private func spawn(_ request: UnsafePointer<swv_spawn>, _ pidfd: UnsafeMutablePo
     }
 
     deinit {
-        for unsafepointer in unsafe pointers { unsafe free(pointer) }
+        for index in unsafe pointers.indices { unsafe free(pointers[index]) }
         unsafe pointers.deallocate()
     }
 

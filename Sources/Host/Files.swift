@@ -39,3 +39,6 @@ public func environmentVariable(_ name: String) -> String? {
     guard let value = unsafe getenv(name) else { return nil }
     return unsafe String(cString: value)
 }
+
+/// Removes a file or socket; one that is not there is as good as removed.
+public func removeFile(_ path: String) { _ = unsafe unlink(path) }

@@ -37,6 +37,14 @@ extension Doctor {
             remedy: "install the package passt", need: .optional)
     }
 
+    private static func ioURing() -> Finding {
+        let present = IOURing.isAvailable
+        return Finding(
+            name: "io_uring", isPresent: present,
+            detail: present ? "disks use it" : "not available: disks use one system call per request",
+            remedy: "sysctl kernel.io_uring_disabled=0", need: .optional)
+    }
+
     private static func vdpa() -> Finding {
         let present = (0..<16).contains { pathExists("/dev/vhost-vdpa-\($0)") }
         return Finding(

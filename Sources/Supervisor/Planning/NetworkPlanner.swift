@@ -19,18 +19,14 @@ struct NetworkPlanner {
         switch settings.backend {
         case .user:
             let passt = try PasstProcess.start(key: "\(key).backend")
-            return (try device { () throws(DeviceError) in try NetworkDevice(configuration, stream: passt.socket) }, passt.process)
+            let process = passt.process
+            return (try device(configuration, stream: Slot(passt.takeSocket())), process)
         case .stream(let path):
-            let socket: OwnedDescriptor
-            do { socket = try UnixSocket.connect(to: path) } catch {
+            let socket: Slot<OwnedDescriptor>
+            do { socket = Slot(try UnixSocket.connect(to: path)) } catch {
                 throw VMError(.resource, "\(key).backend: \(path): \(error.errno); expected a Unix stream socket that accepts connections.")
             }
-            return (
-                try device { [socket = Slot(socket)] () throws(DeviceError) in
-                    guard let socket = socket.take() else { throw DeviceError("The socket is gone.") }
-                    return try NetworkDevice(configuration, stream: socket)
-                }, nil
-            )
+            return (try device(configuration, stream: socket), nil)
         case .descriptor(let raw):
             let tap = try queue("descriptor \(raw)") { () throws(SystemError) in
                 try TapQueue(adopting: try OwnedDescriptor.duplicating(inherited: raw))
@@ -42,13 +38,20 @@ struct NetworkPlanner {
         }
     }
 
+    private func device(_ configuration: NetworkConfiguration, stream: Slot<OwnedDescriptor>) throws(VMError) -> any VirtioDevice {
+        try device { () throws(DeviceError) in
+            guard let socket = stream.take() else { throw DeviceError("The socket is gone.") }
+            return try NetworkDevice(configuration, stream: socket)
+        }
+    }
+
     private func device(_ make: () throws(DeviceError) -> NetworkDevice) throws(VMError) -> any VirtioDevice {
         do { return try make() } catch { throw VMError(.resource, "\(key): \(error)") }
     }
 
     /// Joins the interface, or makes it; one queue for each queue pair.
     private func openTap(_ name: String?, _ settings: NetworkSettings) throws(VMError) -> [TapQueue] {
-        let existed = name.map { TapInterface(existing: $0) != nil } ?? false
+        let existed = name.map { NetworkInterface(existing: $0) != nil } ?? false
         let isMultiQueue = settings.queuePairs > 1
         let first = try queue(name ?? "a new tap") { () throws(SystemError) in
             try TapQueue(try openTun(), name: name ?? "swvmm%d", mode: name == nil ? .create : .join, multiQueue: isMultiQueue)
@@ -61,7 +64,7 @@ struct NetworkPlanner {
                 })
         }
         guard !existed else { return taps }
-        let interface = TapInterface(of: first)
+        let interface = NetworkInterface(of: first)
         _ = try queue(first.name) { () throws(SystemError) in
             if let mtu = settings.mtu { try interface.setMTU(Int(mtu)) }
             try interface.raise()

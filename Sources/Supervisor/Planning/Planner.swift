@@ -38,18 +38,20 @@ struct Planner {
         let kvm = try openKVM()
         let terminal = try TerminalStream(needed: usesTerminal)
         var helpers: [PasstProcess] = []
+        var made: [String] = []
         var devices: [DevicePlan] = []
         for (index, settings) in configuration.devices.enumerated() {
-            let device = try make(settings, key: "devices[\(index)]", terminal: terminal, helpers: &helpers)
+            let device = try make(settings, key: "devices[\(index)]", terminal: terminal, helpers: &helpers, made: &made)
             devices.append(DevicePlan(id: settings.id, transport: settings.transport ?? configuration.transport, device: device))
         }
-        let serial = SerialHost(try CharacterPlanner(key: "serial.backend", id: "serial", notice: notice).makeSerial(configuration.resolvedSerial, terminal: terminal))
-        let entropy = try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(count: 32) }
+        let serialPlanner = CharacterPlanner(key: "serial.backend", id: "serial", notice: notice) { made.append($0) }
+        let serial = SerialHost(try serialPlanner.make(configuration.resolvedSerial, terminal: terminal))
+        let entropy = try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(32) }
         let machine = MachinePlan(
             name: configuration.name, kvm: kvm, cpuCount: configuration.cpuCount, cpuMask: configuration.cpuMask,
             memorySize: configuration.memorySize, kernel: kernel, initrd: initrd, commandLine: configuration.commandLine,
             entropy: entropy, serialOutput: serial, debugExit: configuration.debugExit, devices: devices)
-        return Plan(machine: machine, resources: VMResources(serial: serial, terminal: terminal, helpers: helpers))
+        return Plan(machine: machine, resources: VMResources(serial: serial, terminal: terminal, helpers: helpers, paths: made))
     }
 
     /// Whether the terminal's input belongs to one of the VM's streams.
@@ -65,7 +67,8 @@ struct Planner {
     private func checkHost() throws(VMError) {
         let processors = HostFacts.processorCount
         guard configuration.cpuCount <= processors else {
-            throw VMError(.configuration, "cpus.count: expected at most \(processors), the host's processors, found \(configuration.cpuCount).")
+            throw VMError(
+                .configuration, "cpus.count: expected at most \(processors), the host's processors, found \(configuration.cpuCount).")
         }
         if let memory = HostFacts.memorySize, configuration.memorySize > memory {
             throw VMError(
@@ -75,7 +78,7 @@ struct Planner {
     }
 
     private func make(
-        _ settings: DeviceSettings, key: String, terminal: TerminalStream?, helpers: inout [PasstProcess]
+        _ settings: DeviceSettings, key: String, terminal: TerminalStream?, helpers: inout [PasstProcess], made: inout [String]
     ) throws(VMError) -> any VirtioDevice {
         switch settings.kind {
         case .block(let block):
@@ -87,9 +90,14 @@ struct Planner {
             if let helper { helpers.append(helper) }
             return device
         case .entropy(let entropy):
-            return EntropyDevice(label: settings.id, bytesPerSecond: entropy.bytesPerSecond, packedRing: settings.packedRing)
+            var configuration = EntropyConfiguration(label: settings.id)
+            configuration.bytesPerSecond = entropy.bytesPerSecond
+            configuration.packedRing = settings.packedRing
+            do { return try EntropyDevice(configuration) } catch { throw VMError(.resource, "\(key): \(error)") }
         case .console(let console):
-            let planner = CharacterPlanner(key: "\(key).backend", id: settings.id, notice: notice)
+            var paths: [String] = []
+            let planner = CharacterPlanner(key: "\(key).backend", id: settings.id, notice: notice) { paths.append($0) }
+            defer { made += paths }
             return try planner.makeConsole(console.backend, terminal: terminal, packedRing: settings.packedRing)
         }
     }

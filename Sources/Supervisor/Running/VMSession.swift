@@ -24,6 +24,8 @@ struct VMSession: ~Copyable {
 
     /// Serial output waits at most this long for company, in milliseconds.
     private static let serialDelay: Int64 = 5
+    /// How often it is looked whether the guest has read all input, in milliseconds.
+    private static let endDelay: Int64 = 50
 
     /// Opens everything and starts the machine. `file` names the configuration in messages.
     init(_ configuration: VMConfiguration, file: String) throws(VMError) {
@@ -59,19 +61,21 @@ struct VMSession: ~Copyable {
         try poller.add(machine.serialPending.rawValue, token: Token.serialPending)
         try poller.add(machine.serialRoom.rawValue, token: Token.serialRoom)
         resources.serial.beginWaiting(token: Token.serial)
-        try resources.terminal?.beginWaiting(poller, token: Token.terminal)
         var flushAt: Int64?
         var forceAt: Int64?
         while machine.endReason == nil {
-            let isReady = try resources.serial.updateWaiting(poller)
+            let serialIsReady = try resources.serial.updateWaiting(poller)
+            let terminalIsReady = try resources.terminal?.updateWaiting(poller, token: Token.terminal) ?? false
             let now = MonotonicTime.now
             if let due = flushAt, now >= due {
                 machine.flushSerial()
                 flushAt = nil
             }
             if let due = forceAt, now >= due { return }
-            let next = min(flushAt ?? .max, forceAt ?? .max)
-            let timeout: Int32? = isReady ? 0 : next == .max ? nil : Int32(clamping: max(next - now, 0))
+            // The end of a pipe is passed on when the guest has read what came before it, which nothing reports.
+            let endAt = resources.terminal?.hasPendingEnd == true ? now + Self.endDelay : .max
+            let next = min(flushAt ?? .max, forceAt ?? .max, endAt)
+            let timeout: Int32? = serialIsReady || terminalIsReady ? 0 : next == .max ? nil : Int32(clamping: max(next - now, 0))
             var events: [PollEvent] = []
             try poller.wait(timeoutMilliseconds: timeout) { events.append($0) }
             for event in events {
@@ -88,10 +92,13 @@ struct VMSession: ~Copyable {
                     resources.serial.pass(to: machine)
                 case Token.serial, Token.serial + 1:
                     resources.serial.handle(event, poller: poller, machine: machine)
-                case Token.terminal...:
-                    if resources.terminal?.handle(event, poller: poller) == .quit { return }
                 default: break
                 }
+            }
+            switch resources.terminal?.move() {
+            case .quit: return
+            case .powerButton: machine.pressPowerButton()
+            case nil: break
             }
         }
     }

@@ -1,0 +1,181 @@
+import CLinux
+import Host
+import Synchronization
+import Virtqueue
+
+/// Connects the terminal (or pipe) that swvmm was started on with the one stream of the VM that has it.
+///
+/// The VM's side is a socket, never the terminal: a device can neither change the terminal's mode nor see the escape key. A terminal is in
+/// raw mode while this lives. The end of a pipe reaches the guest as Ctrl-D, after everything before it has been read.
+final class TerminalStream: Sendable {
+    /// What the session is to do.
+    enum Request: Sendable, Equatable {
+        case quit
+        case powerButton
+    }
+
+    /// Bytes that wait for room on one of the two ways.
+    private static let capacity = 65536
+    private static let endOfInput: UInt8 = 0x04
+
+    private struct State: ~Copyable {
+        var mode: TerminalMode?
+        var keys = EscapeKeys()
+        var toGuest: [UInt8] = []
+        var toTerminal: [UInt8] = []
+        var inputEnded = false
+        var endSent = false
+        var vmEnded = false
+        var isWaiting = false
+    }
+
+    private let input: OwnedDescriptor
+    private let output: OwnedDescriptor
+    private let socket: OwnedDescriptor
+    private let guestEnd: Slot<OwnedDescriptor>
+    private let hasEscapeKey: Bool
+    private let state: Mutex<State>
+    private let resizing = Mutex<(@Sendable (WindowSize) -> Void)?>(nil)
+
+    /// Opens the standard streams; nil when no stream of the VM wants them.
+    init?(needed: Bool) throws(VMError) {
+        guard needed else { return nil }
+        let parts = try VMError.host("open the terminal") { () throws(SystemError) in
+            try Parts.open()
+        }
+        hasEscapeKey = parts.mode != nil
+        input = parts.input
+        output = parts.output
+        socket = parts.socket
+        guestEnd = Slot(parts.guestEnd)
+        state = Mutex(State(mode: parts.mode))
+    }
+
+    private struct Parts: ~Copyable {
+        let input: OwnedDescriptor
+        let output: OwnedDescriptor
+        let socket: OwnedDescriptor
+        let guestEnd: OwnedDescriptor
+        let mode: TerminalMode?
+
+        static func open() throws(SystemError) -> Parts {
+            let input = try OwnedDescriptor.reopeningStandardStream(0, flags: O_RDONLY)
+            let output = try OwnedDescriptor.reopeningStandardStream(1, flags: O_WRONLY)
+            let pair = try SocketPair()
+            try pair.first.setNonBlocking()
+            let mode = input.isTerminal() ? try TerminalMode(raw: try input.duplicate()) : nil
+            return Parts(input: input, output: output, socket: pair.first, guestEnd: pair.second, mode: mode)
+        }
+    }
+
+    /// The VM's end, for the one stream that has the terminal.
+    func takeGuestEnd() -> OwnedDescriptor? { guestEnd.take() }
+
+    /// Calls `body` with the terminal's size now and whenever it changes.
+    func onResize(_ body: @escaping @Sendable (WindowSize) -> Void) {
+        resizing.withLock { $0 = body }
+        windowChanged()
+    }
+
+    /// The terminal's size may have changed (SIGWINCH).
+    func windowChanged() {
+        guard let size = state.withLock({ $0.mode?.windowSize() }), let body = resizing.withLock({ $0 }) else { return }
+        body(size)
+    }
+
+    // MARK: The session's loop
+
+    /// Before every wait: says what to wait for, with `token` and the two after it. True when something is ready without waiting.
+    func updateWaiting(_ poller: borrowing Poller, token: UInt64) throws(SystemError) -> Bool {
+        try state.withLock { state throws(SystemError) in
+            if !state.isWaiting {
+                // A regular file or /dev/null cannot be polled: it is always ready.
+                try? poller.add(input.rawValue, token: token, readable: false)
+                try poller.add(socket.rawValue, token: token + 1)
+                try? poller.add(output.rawValue, token: token + 2, readable: false)
+                state.isWaiting = true
+            }
+            let wantsInput = !state.inputEnded && state.toGuest.count < Self.capacity
+            var isReady = false
+            do throws(SystemError) {
+                try poller.modify(input.rawValue, token: token, readable: wantsInput, writable: false)
+            } catch { isReady = wantsInput }
+            let readsVM = !state.vmEnded && state.toTerminal.count < Self.capacity
+            try poller.modify(socket.rawValue, token: token + 1, readable: readsVM, writable: !state.toGuest.isEmpty)
+            try? poller.modify(output.rawValue, token: token + 2, readable: false, writable: !state.toTerminal.isEmpty)
+            return isReady
+        }
+    }
+
+    /// Moves bytes on. Harmless at any time; called for every event of ours, and when `updateWaiting` said that something is ready.
+    func move() -> Request? {
+        state.withLock { state in
+            let request = readInput(&state)
+            flushToGuest(&state)
+            moveOutput(&state)
+            return request
+        }
+    }
+
+    /// Whether the end of the input still has to reach the guest: it is looked at again a little later.
+    var hasPendingEnd: Bool { state.withLock { $0.inputEnded && !$0.endSent } }
+
+    private func readInput(_ state: inout State) -> Request? {
+        guard !state.inputEnded, state.toGuest.count < Self.capacity, input.hasInputWaiting() else { return nil }
+        guard let bytes = try? input.readSome(4096) else { return nil }
+        if bytes.isEmpty { state.inputEnded = true }
+        guard hasEscapeKey else {
+            state.toGuest += bytes
+            return nil
+        }
+        let (forwarded, commands) = state.keys.filter(bytes)
+        state.toGuest += forwarded
+        for command in commands {
+            switch command {
+            case .quit: return .quit
+            case .powerButton: return .powerButton
+            case .help: state.toTerminal += Array(EscapeKeys.help.utf8)
+            }
+        }
+        return nil
+    }
+
+    private func flushToGuest(_ state: inout State) {
+        while !state.toGuest.isEmpty, let sent = try? socket.send(state.toGuest.span.untyped), sent > 0 { state.toGuest.removeFirst(sent) }
+        guard state.inputEnded, !state.endSent, state.toGuest.isEmpty, (try? socket.peerHasReadAll()) == true else { return }
+        state.endSent = true
+        state.toGuest = [Self.endOfInput]
+        if let sent = try? socket.send(state.toGuest.span.untyped), sent > 0 { state.toGuest = [] }
+    }
+
+    private func moveOutput(_ state: inout State) {
+        if !state.vmEnded, state.toTerminal.count < Self.capacity {
+            do throws(SystemError) {
+                let bytes = try socket.readSome(16384)
+                state.toTerminal += bytes
+                state.vmEnded = bytes.isEmpty
+            } catch { state.vmEnded = error.errno != .wouldBlock }
+        }
+        guard !state.toTerminal.isEmpty else { return }
+        do throws(SystemError) {
+            state.toTerminal.removeFirst(try output.write(state.toTerminal.span.untyped))
+        } catch {
+            // A closed pipe: nobody reads on, so nothing is kept.
+            if error.errno != .wouldBlock { state.toTerminal = [] }
+        }
+    }
+
+    /// Passes on what the VM said last, for at most half a second, and gives the terminal its mode back.
+    func finish() {
+        let deadline = MonotonicTime.now + 500
+        while MonotonicTime.now < deadline {
+            let isDone = state.withLock { state in
+                let before = state.toTerminal.count
+                moveOutput(&state)
+                return state.toTerminal.isEmpty && (state.vmEnded || (before == 0 && !socket.hasInputWaiting()))
+            }
+            if isDone { break }
+        }
+        state.withLock { $0.mode = nil }
+    }
+}
