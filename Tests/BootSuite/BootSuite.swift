@@ -1,0 +1,123 @@
+import Host
+
+/// Runs `swvmm` from outside, as a person would, and checks what comes of it. `Tests/run` starts it; see `usage`.
+@main
+enum BootSuite {
+    static let usage = """
+        usage: BootSuite GROUP --swvmm PATH [OPTION…]
+
+        GROUP is
+          bad-input   configurations that cannot be used, and what swvmm says to them (anywhere)
+          payload     bare-metal guests (wherever there is a /dev/kvm)
+          boot        Linux guests (as root, in the lab)
+
+          --swvmm PATH      the program
+          --payloads DIR    what Tests/Guests/build made
+          --guests DIR      KERNEL and KERNEL.initrd for each kernel, or links to them
+          --complete        the whole boot matrix, not the representative part
+          --filter TEXT     only cases whose name contains TEXT
+          --list            only print the names of the cases
+        """
+
+    static func main() {
+        ignoreBrokenPipes()
+        do throws(SuiteError) {
+            let options = try Options(Array(CommandLine.arguments.dropFirst()))
+            let cases = try self.cases(options).filter { options.filter.isEmpty || $0.name.firstRange(of: options.filter) != nil }
+            if options.listOnly {
+                for testCase in cases { print(testCase.name) }
+                leave(with: 0)
+            }
+            guard !cases.isEmpty else { throw SuiteError("no case's name contains '\(options.filter)' (--list shows them)") }
+            let report = Report()
+            for testCase in cases { testCase.run(report) }
+            report.close()
+        } catch {
+            StandardError.write("BootSuite: \(error.message)\n")
+            leave(with: 64)
+        }
+    }
+
+    private static func cases(_ options: Options) throws(SuiteError) -> [TestCase] {
+        switch options.group {
+        case "bad-input": badInputCases(options)
+        case "payload": payloadCases(options)
+        case "boot": bootCases(options) + endingCases(options)
+        default: throw SuiteError("unknown group '\(options.group)'\n\n\(usage)")
+        }
+    }
+}
+
+/// Something to run, which notes its results.
+struct TestCase {
+    let name: String
+    let run: (Report) -> Void
+}
+
+struct SuiteError: Error {
+    let message: String
+    init(_ message: String) { self.message = message }
+}
+
+/// The command line.
+struct Options {
+    var group = ""
+    var swvmm = ".build/release/swvmm"
+    var payloads = ""
+    var guests = ""
+    var complete = false
+    var filter = ""
+    var listOnly = false
+
+    init(_ arguments: [String]) throws(SuiteError) {
+        var rest = arguments[...]
+        func value(_ option: String) throws(SuiteError) -> String {
+            guard let value = rest.popFirst() else { throw SuiteError("\(option) takes a value") }
+            return value
+        }
+        while let argument = rest.popFirst() {
+            switch argument {
+            case "--swvmm": swvmm = try value(argument)
+            case "--payloads": payloads = try value(argument)
+            case "--guests": guests = try value(argument)
+            case "--filter": filter = try value(argument)
+            case "--complete": complete = true
+            case "--representative": complete = false
+            case "--list": listOnly = true
+            case "--help":
+                print(BootSuite.usage)
+                leave(with: 0)
+            default:
+                guard group.isEmpty, !argument.hasPrefix("-") else {
+                    throw SuiteError("unknown argument '\(argument)'\n\n\(BootSuite.usage)")
+                }
+                group = argument
+            }
+        }
+        if !swvmm.hasPrefix("/") { swvmm = "\(currentDirectory())/\(swvmm)" }
+    }
+}
+
+/// A directory for one case's files.
+struct Scratch {
+    let path: String
+
+    /// Makes it, empty, below /tmp.
+    init(_ name: String) {
+        let plain = name.map { $0.isLetter || $0.isNumber ? $0 : "-" }
+        path = Command.shell("mktemp -d /tmp/swvmm-suite.\(String(plain)).XXXXXX") ?? "/tmp/swvmm-suite"
+    }
+
+    /// Writes a file and returns its path.
+    @discardableResult
+    func write(_ name: String, _ text: String) -> String {
+        let file = "\(path)/\(name)"
+        if let descriptor = try? OwnedDescriptor.open(file, flags: OpenFlags.replace, mode: 0o644), let stream = try? ByteStream(descriptor)
+        {
+            _ = stream.write(text)
+        }
+        return file
+    }
+
+    func remove() { _ = Command.run(["rm", "-rf", path]) }
+}

@@ -1,0 +1,38 @@
+/// What a test VM looks like; written as `vm.json`.
+struct VMFile {
+    var cpus = 1
+    var memory = "512M"
+    var kernel: String
+    var initrd: String?
+    var commandLine = ""
+    var transport = "pci"
+    var serial = "\"null\""
+    /// The devices' JSON objects, without their braces.
+    var devices: [String] = []
+    /// Further members of the document.
+    var extra: [String] = []
+
+    init(kernel: String) { self.kernel = kernel }
+
+    /// The document.
+    var text: String {
+        var boot = "\"kernel\": \(quote(kernel)), \"commandLine\": \(quote(commandLine))"
+        if let initrd { boot += ", \"initrd\": \(quote(initrd))" }
+        let members = [
+            "\"name\": \"test\"", "\"cpus\": { \"count\": \(cpus) }", "\"memory\": { \"size\": \"\(memory)\" }", "\"boot\": { \(boot) }",
+            "\"transport\": \"\(transport)\"", "\"serial\": { \"backend\": \(serial) }",
+            "\"devices\": [\(devices.map { "{ \($0) }" }.joined(separator: ",\n    "))]",
+        ]
+        return "{\n  \((members + extra).joined(separator: ",\n  "))\n}\n"
+    }
+}
+
+/// A JSON string; the texts here hold nothing worse than quotes and backslashes.
+func quote(_ text: String) -> String {
+    var result = "\""
+    for character in text {
+        if character == "\"" || character == "\\" { result.append("\\") }
+        result.append(character)
+    }
+    return result + "\""
+}

@@ -1,0 +1,237 @@
+# What the boot suite's guests run (Tests/Lab/guest makes it their /test.sh). Words of the kernel command line say what to do:
+#   swvmm.checks=NAME,…   checks to run, in this order; each prints "CHECK NAME ok" or "CHECK NAME failed: why"
+#   swvmm.end=NAME        how to end: poweroff, wait, ignore, reboot, panic, again
+#   swvmm.cpus=N swvmm.pairs=N swvmm.transport=pci|mmio   what the guest must find
+#   swvmm.packed=KIND,…   the kinds of device that must use packed rings
+#
+# "HOST WORD" asks the suite a question; its answer comes as typed input on hvc0.
+
+word() {
+  for word in $(cat /proc/cmdline); do
+    case $word in "swvmm.$1="*) echo "${word#*=}" ;; esac
+  done
+}
+
+host() {
+  echo "HOST $*" >/dev/hvc0
+  read -r answer </dev/hvc0
+}
+
+disk() {
+  for block in /sys/block/*; do
+    [ "$(cat "$block/serial" 2>/dev/null)" = "$1" ] && echo "/dev/${block##*/}" && return
+  done
+  echo "no disk has the serial '$1'" >&2
+  return 1
+}
+
+interface() {
+  for link in /sys/class/net/*; do
+    [ "$(cat "$link/address")" = "$1" ] && echo "${link##*/}" && return
+  done
+  echo "no interface has the address $1" >&2
+  return 1
+}
+
+same() {
+  [ "$1" = "$2" ] && return
+  echo "expected '$2', found '$1'"
+  return 1
+}
+
+# --- The machine ---
+
+check_processors() { same "$(nproc)" "$(word cpus)"; }
+
+check_clock() {
+  host time
+  difference=$(($(date +%s) - answer))
+  [ "$difference" -ge -30 ] && [ "$difference" -le 30 ] && return
+  echo "the clock differs from the host's by $difference seconds"
+  return 1
+}
+
+check_transport() {
+  for device in /sys/bus/virtio/devices/*; do
+    place=$(readlink -f "$device")
+    case $(word transport):$place in
+    pci:*/pci0000:00/*) ;;
+    mmio:*LNRO0005* | mmio:*virtio-mmio*) ;;
+    *) echo "$device is $place" && return 1 ;;
+    esac
+  done
+}
+
+# Bit 34 is VIRTIO_F_RING_PACKED, bit 32 VIRTIO_F_VERSION_1; the kinds are those of virtio 1.3, 5.
+check_rings() {
+  for device in /sys/bus/virtio/devices/*; do
+    kind=$(($(cat "$device/device")))
+    case ,$(word packed), in
+    *,$kind,*) packed=1 ;;
+    *) packed=0 ;;
+    esac
+    same "kind $kind: $(cut -c35 "$device/features")$(cut -c33 "$device/features")" "kind $kind: ${packed}1" || return
+  done
+}
+
+# --- The devices ---
+
+check_entropy() {
+  case $(cat /sys/class/misc/hw_random/rng_current) in
+  virtio_rng*) ;;
+  *) echo "the current source is '$(cat /sys/class/misc/hw_random/rng_current)'" && return 1 ;;
+  esac
+  same "$(head -c 4096 /dev/hwrng | wc -c)" 4096
+}
+
+check_console() {
+  host type
+  same "$answer" "knock, knock"
+}
+
+check_read_only() {
+  tools=$(disk tools) || return
+  same "$(cat "/sys/block/${tools##*/}/ro")" 1 || return
+  same "$(head -c 8 "$tools")" "unspoilt" || return
+  dd if=/dev/zero of="$tools" bs=512 count=1 conv=fsync 2>/dev/null || return 0
+  echo "a write went through"
+  return 1
+}
+
+check_write_zeroes() {
+  data=$(disk data) || return
+  dd if=/dev/urandom of="$data" bs=1M count=16 conv=fsync 2>&1 || return
+  host blocks
+  before=$answer
+  # Without and with leave to give the space back.
+  blkdiscard -z -l 8388608 "$data" || return
+  /fallocate -p -o 8388608 -l 8388608 "$data" || return
+  cmp -n 16777216 "$data" /dev/zero || return
+  host blocks
+  [ $((before - answer)) -ge 8192 ] && return
+  echo "the host's image had $before KiB, and still has $answer"
+  return 1
+}
+
+check_discard() {
+  data=$(disk data) || return
+  dd if=/dev/urandom of="$data" bs=1M count=8 conv=fsync 2>&1 || return
+  host blocks
+  before=$answer
+  blkdiscard -l 8388608 "$data" || return
+  host blocks
+  [ $((before - answer)) -ge 8192 ] && return
+  echo "the host's image had $before KiB, and still has $answer"
+  return 1
+}
+
+check_file_system() {
+  data=$(disk data) || return
+  mkfs.ext4 -q -F "$data" && mount -t ext4 "$data" /mnt || return
+  seq 1 200000 >/mnt/numbers && cp /bin/busybox /mnt/ && mkdir /mnt/many || return
+  number=0
+  while [ "$number" -lt 100 ]; do
+    echo "file $number" >"/mnt/many/$number" || return
+    number=$((number + 1))
+  done
+  (cd /mnt && sha256sum numbers busybox many/*) | sha256sum >/tmp/sum
+  umount /mnt && e2fsck -fn "$data" || return
+  # Read again from the disk, not from memory.
+  echo 3 >/proc/sys/vm/drop_caches
+  mount -t ext4 -o ro "$data" /mnt || return
+  (cd /mnt && sha256sum numbers busybox many/*) | sha256sum >/tmp/again
+  umount /mnt
+  cmp /tmp/sum /tmp/again || return
+  echo "SUM $(cut -d ' ' -f 1 </tmp/sum)" >/dev/hvc0
+}
+
+check_fstrim() {
+  data=$(disk data) || return
+  mount -t ext4 "$data" /mnt || return
+  dd if=/dev/urandom of=/mnt/passing bs=1M count=24 conv=fsync 2>&1 || return
+  host blocks
+  before=$answer
+  rm /mnt/passing && sync && fstrim /mnt && umount /mnt || return
+  host blocks
+  [ $((before - answer)) -ge 20480 ] && return
+  echo "the host's image had $before KiB, and still has $answer"
+  return 1
+}
+
+# transfer HOST PORT — 64 MiB from that port into /tmp/transfer and back to the next port; the suite compares.
+receive() { timeout 120 nc "$1" "$2" </dev/null >/tmp/transfer; }
+
+give_back() {
+  host sum
+  same "$(sha1sum </tmp/transfer | cut -d ' ' -f 1)" "$answer" || return
+  timeout 120 nc "$1" "$2" </tmp/transfer >/dev/null
+}
+
+check_tap() {
+  tap=$(interface 52:54:00:00:00:01) || return
+  ip addr add 10.7.0.2/24 dev "$tap" && ip link set "$tap" up || return
+  host tap
+  ping -c 2 -W 5 10.7.0.1 || return
+  receive 10.7.0.1 9001 &
+  receiver=$!
+  # Meanwhile the queues change: their number, and (not over MMIO, for which Linux cannot) their size.
+  changes=0
+  while kill -0 "$receiver" 2>/dev/null; do
+    if [ "$(word pairs)" = 2 ]; then
+      ethtool -L "$tap" combined 1 && ethtool -L "$tap" combined 2 || return
+    fi
+    if [ "$(word transport)" = pci ]; then
+      ethtool -G "$tap" rx 128 tx 128 && ethtool -G "$tap" rx 256 tx 256 || return
+    fi
+    changes=$((changes + 1))
+    usleep 200000
+  done
+  wait "$receiver" || return
+  [ "$changes" -gt 0 ] || { echo "the transfer was over too soon" && return 1; }
+  give_back 10.7.0.1 9002
+}
+
+check_user() {
+  user=$(interface 52:54:00:00:00:02) || return
+  dhcp "$user" || return
+  gateway=$(ip route | sed -n 's/^default via \([^ ]*\) dev '"$user"'.*/\1/p')
+  [ -n "$gateway" ] || { echo "no gateway: $(ip route)" && return 1; }
+  ping -c 2 -W 5 "$gateway" || return
+  receive "$gateway" 9003 && give_back "$gateway" 9004
+}
+
+# --- All of it ---
+
+check() {
+  if said=$("check_$1" 2>&1); then
+    echo "CHECK $1 ok"
+  else
+    echo "CHECK $1 failed: $(echo "$said" | tail -n 3 | tr '\n' ' ')"
+  fi
+}
+
+for name in $(word checks | tr , ' '); do check "$name"; done
+
+case $(word end) in
+wait)
+  echo WAITING
+  sleep 1000
+  ;;
+ignore)
+  killall acpid
+  echo WAITING
+  sleep 1000
+  ;;
+reboot) reboot -f ;;
+panic) echo c >/proc/sysrq-trigger ;;
+again)
+  # The first time it reboots; the second time it sees that it was there before.
+  data=$(disk data)
+  if [ "$(head -c 5 "$data")" = again ]; then
+    echo "CHECK restart ok"
+  else
+    printf again | dd of="$data" conv=fsync,notrunc 2>/dev/null
+    reboot -f
+  fi
+  ;;
+esac
