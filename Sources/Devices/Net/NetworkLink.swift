@@ -32,9 +32,11 @@ protocol NetworkLink: ~Copyable, Sendable {
     var rawDescriptor: Int32 { get }
     /// Whether to wait until the descriptor can be written.
     var wantsToWrite: Bool { get }
-    /// The next frame, received as far as possible straight into the chain's writable part; nil when none is there. The frame that was
-    /// returned before is forgotten.
+    /// The next frame, received as far as possible straight into the chain's writable part; nil when none is there. Until
+    /// `finishFrame` a frame that is wholly in the link's own buffer comes again.
     mutating func receive(into chain: inout ChainBuffer) throws(LinkDown) -> ReceivedFrame?
+    /// The received frame was delivered, or is not wanted.
+    mutating func finishFrame()
     /// Copies a part of the received frame from the link's own buffer: header first when nothing was placed.
     mutating func copyHeader(into chain: inout ChainBuffer)
     /// Copies pending bytes from `offset` of them into the chain, as many as fit; returns how many.

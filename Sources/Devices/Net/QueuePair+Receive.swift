@@ -46,7 +46,7 @@ extension QueuePair where Link: ~Copyable {
             }
             guard let frame = received else { return .idle }
             if !view.accepts(frame.destination) {
-                rewindHeld(&ring)
+                drop(&ring)
                 continue
             }
             if try !deliver(frame, to: &ring, context) {
@@ -80,7 +80,7 @@ extension QueuePair where Link: ~Copyable {
         while room < needed {
             // No buffers will come that make it fit: the whole queue is here already, or the driver wants frames in one piece.
             guard mayMerge, moreCount < Self.maxMore, ring.inFlight < Int(ring.size), segments < Int(ring.size) else {
-                rewindHeld(&ring)
+                drop(&ring)
                 return true
             }
             var chain = more[moreCount].take() ?? ChainBuffer(capacity: held.capacity)
@@ -95,7 +95,7 @@ extension QueuePair where Link: ~Copyable {
         }
         // A first buffer without room for the header is no receive buffer (5.1.6.3.1).
         guard frame.placed > 0 || held.writableBytes >= NetworkFrame.headerSize else {
-            rewindHeld(&ring)
+            drop(&ring)
             return true
         }
         complete(frame, in: &ring)
@@ -116,9 +116,16 @@ extension QueuePair where Link: ~Copyable {
         }
         moreCount = 0
         isHolding = false
+        link.finishFrame()
     }
 
-    /// Gives the chains that are held back to the queue, untouched as far as the driver knows, and forgets the frame that was in them.
+    /// Loses the frame that was received last.
+    private mutating func drop(_ ring: inout GuestQueue) {
+        rewindHeld(&ring)
+        link.finishFrame()
+    }
+
+    /// Gives the chains that are held back to the queue, untouched as far as the driver knows, and with them what a frame has put there.
     mutating func rewindHeld(_ ring: inout GuestQueue) {
         while moreCount > 0 {
             moreCount -= 1

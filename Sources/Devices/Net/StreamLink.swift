@@ -35,15 +35,12 @@ struct StreamLink: ~Copyable, NetworkLink {
     var wantsToWrite: Bool { isFull || outputEnd > outputFirst }
 
     mutating func receive(into chain: inout ChainBuffer) throws(LinkDown) -> ReceivedFrame? {
-        first += current
-        current = 0
         while true {
             if let size = try nextFrameSize(), end - first >= Self.prefixSize + size {
                 current = Self.prefixSize + size
                 // Too short to be a frame: left out, the next one is in step.
                 guard size >= NetworkFrame.minSize else {
-                    first += current
-                    current = 0
+                    finishFrame()
                     continue
                 }
                 header.range().fill(0)
@@ -93,6 +90,11 @@ struct StreamLink: ~Copyable, NetworkLink {
     }
 
     private static func down(_ error: SystemError) -> LinkDown { LinkDown(reason: "its peer is gone (\(error.errno))") }
+
+    mutating func finishFrame() {
+        first += current
+        current = 0
+    }
 
     mutating func copyHeader(into chain: inout ChainBuffer) { chain.write(header.bytes()) }
 

@@ -46,6 +46,8 @@ struct TapLink: ~Copyable, NetworkLink {
         return ReceivedFrame(placed: placed, pending: max(pending, 0), header: place, destination: destination)
     }
 
+    mutating func finishFrame() {}
+
     mutating func copyHeader(into chain: inout ChainBuffer) {
         chain.write(header.bytes())
     }
