@@ -8,6 +8,8 @@ struct BareMachine: ~Copyable {
     let machine: KVMVirtualMachine
     let memory: GuestMemory
     var cpu: KVMVirtualCPU
+    /// What the processor announces.
+    let cpuid: [KVMCPUIDEntry]
     private let sregs: KVMSregs
 
     /// Ports to which the handlers write: one for each vector.
@@ -41,7 +43,7 @@ struct BareMachine: ~Copyable {
         let cpu = try machine.makeVirtualCPU(id: 0)
         let cpuid = try system.supportedCPUID()
         try cpu.setCPUID(cpuid)
-        let sregs = Self.longMode(try cpu.sregs(), hasXSAVE: cpuid.contains { $0.function == 1 && $0.ecx & 1 << 26 != 0 })
+        let sregs = Self.longMode(try cpu.sregs(), cpuid)
         // Present and writable; the last one a large page.
         memory.store(Self.pdpt | 3, at: Self.pml4)
         memory.store(Self.pd | 3, at: Self.pdpt)
@@ -57,6 +59,7 @@ struct BareMachine: ~Copyable {
         self.memory = memory
         self.machine = machine
         self.cpu = cpu
+        self.cpuid = cpuid
         self.sregs = sregs
     }
 
@@ -79,7 +82,7 @@ struct BareMachine: ~Copyable {
     /// The processor alone; it keeps its machine.
     consuming func takeCPU() -> KVMVirtualCPU { cpu }
 
-    private static func longMode(_ reset: KVMSregs, hasXSAVE: Bool) -> KVMSregs {
+    private static func longMode(_ reset: KVMSregs, _ cpuid: [KVMCPUIDEntry]) -> KVMSregs {
         var sregs = reset
         var segment = KVMSegment()
         segment.limit = 0xffff_ffff
@@ -97,10 +100,12 @@ struct BareMachine: ~Copyable {
         sregs.cs = segment
         sregs.gdt = KVMDtable(base: gdt, limit: 0x17)
         sregs.idt = KVMDtable(base: idt, limit: 32 * 16 - 1)
-        // PE, MP, ET, NE, PG; PAE, OSFXSR, OSXMMEXCPT and OSXSAVE; LME, LMA.
+        // PE, MP, ET, NE, PG; PAE, OSFXSR, OSXMMEXCPT, FSGSBASE and OSXSAVE; LME, LMA.
         sregs.cr0 = 0x8000_0033
         sregs.cr3 = pml4
-        sregs.cr4 = 0x620 | (hasXSAVE ? 1 << 18 : 0)
+        sregs.cr4 = 0x620
+        if CPUIDFeature.fsgsbase.isAnnounced(by: cpuid) { sregs.cr4 |= 1 << 16 }
+        if CPUIDFeature.xsave.isAnnounced(by: cpuid) { sregs.cr4 |= 1 << 18 }
         sregs.efer = 0x500
         return sregs
     }

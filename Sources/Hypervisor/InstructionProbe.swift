@@ -10,6 +10,8 @@ public enum InstructionProbe {
     public enum Outcome: Sendable, Hashable {
         /// It did what it should.
         case works
+        /// It was not tried: CPUID does not announce it, and no kernel uses it then.
+        case notAnnounced
         /// KVM ran into an internal error: its emulator does not know the instruction.
         case notEmulated
         /// It raised an exception that it should not raise.
@@ -27,7 +29,7 @@ public enum InstructionProbe {
         /// What became of it.
         public let outcome: Outcome
         /// Whether a kernel can go on.
-        public var isOK: Bool { outcome == .works || instruction.isOptional && outcome == .exception(6) }
+        public var isOK: Bool { outcome == .works || outcome == .notAnnounced }
     }
 
     /// Tries all instructions.
@@ -40,6 +42,10 @@ public enum InstructionProbe {
         var machine = try BareMachine(system, ioapicPins: nil)
         var results: [Result] = []
         for instruction in instructions {
+            if let feature = instruction.feature, !feature.isAnnounced(by: machine.cpuid) {
+                results.append(Result(instruction: instruction, outcome: .notAnnounced))
+                continue
+            }
             try machine.load(instruction.bytes + [0xe6, donePort])
             results.append(Result(instruction: instruction, outcome: try outcome(of: instruction, on: &machine.cpu)))
             // What an exception or a failure has left on its way must not meet the next instruction.

@@ -9,14 +9,14 @@ public struct ProbedInstruction: Sendable, Hashable {
     public let bytes: [UInt8]
     /// The exception that it must raise; nil when it must raise none.
     public let exception: UInt8?
-    /// Kernels use it only where CPUID announces it: that the processor does not know it (#UD) is as good.
-    public let isOptional: Bool
+    /// The feature by which CPUID announces it, and without which kernels do not use it; nil when all processors have it.
+    let feature: CPUIDFeature?
 
-    init(_ name: String, _ bytes: [UInt8], raises exception: UInt8? = nil, isOptional: Bool = false) {
+    init(_ name: String, _ bytes: [UInt8], raises exception: UInt8? = nil, if feature: CPUIDFeature? = nil) {
         self.name = name
         self.bytes = bytes
         self.exception = exception
-        self.isOptional = isOptional
+        self.feature = feature
     }
 
     /// What is tried, grouped by what a kernel needs it for.
@@ -24,7 +24,7 @@ public struct ProbedInstruction: Sendable, Hashable {
 
     private static let locking = [
         ProbedInstruction("lock cmpxchg", [0xf0, 0x48, 0x0f, 0xb1, 0x1f]),
-        ProbedInstruction("lock cmpxchg16b", [0xf0, 0x48, 0x0f, 0xc7, 0x0f]),
+        ProbedInstruction("lock cmpxchg16b", [0xf0, 0x48, 0x0f, 0xc7, 0x0f], if: .cx16),
         ProbedInstruction("lock xadd", [0xf0, 0x48, 0x0f, 0xc1, 0x1f]),
         ProbedInstruction("lock bts", [0xf0, 0x48, 0x0f, 0xba, 0x2f, 0x05]),
         ProbedInstruction("lock incl", [0xf0, 0xff, 0x07]),
@@ -46,10 +46,10 @@ public struct ProbedInstruction: Sendable, Hashable {
         ProbedInstruction("bswap", [0x48, 0x0f, 0xc8]),
         ProbedInstruction("bsr", [0x48, 0x0f, 0xbd, 0xc0]),
         ProbedInstruction("cmov", [0x48, 0x0f, 0x44, 0xc3]),
-        ProbedInstruction("popcnt", [0xf3, 0x48, 0x0f, 0xb8, 0xc0], isOptional: true),
-        ProbedInstruction("movbe", [0x48, 0x0f, 0x38, 0xf0, 0x07], isOptional: true),
-        ProbedInstruction("stac", [0x0f, 0x01, 0xcb], isOptional: true),
-        ProbedInstruction("clac", [0x0f, 0x01, 0xca], isOptional: true),
+        ProbedInstruction("popcnt", [0xf3, 0x48, 0x0f, 0xb8, 0xc0], if: .popcnt),
+        ProbedInstruction("movbe", [0x48, 0x0f, 0x38, 0xf0, 0x07], if: .movbe),
+        ProbedInstruction("stac", [0x0f, 0x01, 0xcb], if: .smap),
+        ProbedInstruction("clac", [0x0f, 0x01, 0xca], if: .smap),
         ProbedInstruction("endbr64", [0xf3, 0x0f, 0x1e, 0xfa]),
     ]
 
@@ -63,10 +63,10 @@ public struct ProbedInstruction: Sendable, Hashable {
         ProbedInstruction("ldmxcsr", [0xc7, 0x07, 0x80, 0x1f, 0x00, 0x00, 0x0f, 0xae, 0x17]),
         ProbedInstruction("fxsave64", [0x48, 0x0f, 0xae, 0x07]),
         ProbedInstruction("fxrstor64", [0x48, 0x0f, 0xae, 0x0e]),
-        ProbedInstruction("xgetbv", [0x31, 0xc9, 0x0f, 0x01, 0xd0], isOptional: true),
-        ProbedInstruction("xsetbv", [0x31, 0xc9, 0x0f, 0x01, 0xd1], isOptional: true),
-        ProbedInstruction("xsave64", [0x48, 0x0f, 0xae, 0x27], isOptional: true),
-        ProbedInstruction("xrstor64", [0x48, 0x0f, 0xae, 0x2e], isOptional: true),
+        ProbedInstruction("xgetbv", [0x31, 0xc9, 0x0f, 0x01, 0xd0], if: .xsave),
+        ProbedInstruction("xsetbv", [0x31, 0xc9, 0x0f, 0x01, 0xd1], if: .xsave),
+        ProbedInstruction("xsave64", [0x48, 0x0f, 0xae, 0x27], if: .xsave),
+        ProbedInstruction("xrstor64", [0x48, 0x0f, 0xae, 0x2e], if: .xsave),
     ]
 
     private static let system = [
@@ -86,8 +86,8 @@ public struct ProbedInstruction: Sendable, Hashable {
         ProbedInstruction("mov ss", [0x66, 0xb8, 0x10, 0x00, 0x8e, 0xd0]),
         ProbedInstruction("sti, cli", [0xfb, 0x90, 0xfa]),
         ProbedInstruction("pushfq, popfq", [0x9c, 0x9d]),
-        ProbedInstruction("rdrand", [0x48, 0x0f, 0xc7, 0xf0], isOptional: true),
-        ProbedInstruction("rdgsbase", [0xf3, 0x48, 0x0f, 0xae, 0xc8], isOptional: true),
+        ProbedInstruction("rdrand", [0x48, 0x0f, 0xc7, 0xf0], if: .rdrand),
+        ProbedInstruction("rdgsbase", [0xf3, 0x48, 0x0f, 0xae, 0xc8], if: .fsgsbase),
     ]
 
     private static let exceptions = [
@@ -104,6 +104,38 @@ public struct ProbedInstruction: Sendable, Hashable {
 
     private static let timing = [
         ProbedInstruction("rdtsc", [0x0f, 0x31]),
-        ProbedInstruction("rdtscp", [0x0f, 0x01, 0xf9], isOptional: true),
+        ProbedInstruction("rdtscp", [0x0f, 0x01, 0xf9], if: .rdtscp),
     ]
+}
+
+/// A bit of CPUID that announces an instruction (Intel SDM volume 2, CPUID).
+struct CPUIDFeature: Sendable, Hashable {
+    private enum Register { case ebx, ecx, edx }
+
+    private let function: UInt32
+    private let register: Register
+    private let bit: UInt32
+
+    static let cx16 = CPUIDFeature(function: 1, register: .ecx, bit: 13)
+    static let movbe = CPUIDFeature(function: 1, register: .ecx, bit: 22)
+    static let popcnt = CPUIDFeature(function: 1, register: .ecx, bit: 23)
+    static let xsave = CPUIDFeature(function: 1, register: .ecx, bit: 26)
+    static let rdrand = CPUIDFeature(function: 1, register: .ecx, bit: 30)
+    static let fsgsbase = CPUIDFeature(function: 7, register: .ebx, bit: 0)
+    static let smap = CPUIDFeature(function: 7, register: .ebx, bit: 20)
+    static let rdtscp = CPUIDFeature(function: 0x8000_0001, register: .edx, bit: 27)
+
+    /// Whether these leaves announce it.
+    func isAnnounced(by cpuid: [KVMCPUIDEntry]) -> Bool {
+        cpuid.contains { entry in
+            guard entry.function == function, entry.index == 0 else { return false }
+            let value =
+                switch register {
+                case .ebx: entry.ebx
+                case .ecx: entry.ecx
+                case .edx: entry.edx
+                }
+            return value >> bit & 1 == 1
+        }
+    }
 }
