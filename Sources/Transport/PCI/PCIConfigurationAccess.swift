@@ -33,25 +33,18 @@ public final class PCIConfigurationWindow: BusDevice {
 public final class PCIConfigurationPorts: BusDevice {
     /// The ports.
     public static let ports: Range<UInt64> = 0xcf8..<0xd00
-    private static let resetControlOffset: UInt64 = 1
     private static let dataOffset: UInt64 = 4
     private static let enable: UInt32 = 1 << 31
 
     private let bus: PCIBus
-    private let resetControl: (any BusDevice)?
     private let address = Atomic<UInt32>(0)
 
-    /// The ports for `bus`. Byte accesses to port 0xCF9, which lies within the address register but belongs to the chipset's reset
-    /// control, go to `resetControl` at offset 0.
-    public init(_ bus: PCIBus, resetControl: (any BusDevice)? = nil) {
-        self.bus = bus
-        self.resetControl = resetControl
-    }
+    /// The ports for `bus`. Narrow accesses to the address register do nothing here: port 0xCF9 among them is the chipset's reset control.
+    public init(_ bus: PCIBus) { self.bus = bus }
 
     /// A guest's read; all ones where no function answers.
     public func read(at offset: UInt64, width: Int) -> UInt64 {
         if offset == 0, width == 4 { return UInt64(address.load(ordering: .relaxed)) }
-        if offset == Self.resetControlOffset, width == 1 { return resetControl?.read(at: 0, width: 1) ?? 0xff }
         guard let (target, register) = target(offset, width) else { return .max }
         return UInt64(bus.read(target, at: register, width: width))
     }
@@ -61,8 +54,6 @@ public final class PCIConfigurationPorts: BusDevice {
         if offset == 0, width == 4 {
             // Bits 0, 1 and 24–30 are reserved and read as zero.
             address.store(UInt32(truncatingIfNeeded: value) & 0x80ff_fffc, ordering: .relaxed)
-        } else if offset == Self.resetControlOffset, width == 1 {
-            resetControl?.write(value, at: 0, width: 1)
         } else if let (target, register) = target(offset, width) {
             bus.write(UInt32(truncatingIfNeeded: value), target, at: register, width: width)
         }
