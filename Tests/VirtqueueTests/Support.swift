@@ -1,4 +1,5 @@
 import Glibc
+import Testing
 import Virtqueue
 
 /// A small, repeatable source of random numbers (SplitMix64): the same seed gives the same schedule on every machine.
@@ -36,6 +37,11 @@ struct Mismatch: Error, CustomStringConvertible {
 
 func require(_ condition: Bool, _ message: @autoclosure () -> String) throws {
     if !condition { throw Mismatch(message()) }
+}
+
+/// `#expect` for expressions that change a value which cannot be copied.
+func check(_ condition: Bool, _ comment: String = "", sourceLocation: SourceLocation = #_sourceLocation) {
+    #expect(condition, Comment(rawValue: comment), sourceLocation: sourceLocation)
 }
 
 /// Memory as a peer sees it: one region at a fixed address. A test can change it in the middle of a translation and sees what was marked.
