@@ -59,23 +59,14 @@ static inline int swv_uring_make(struct io_uring *ring, unsigned entries, int di
     parameters.flags = IORING_SETUP_CLAMP | (disabled ? IORING_SETUP_R_DISABLED : 0);
     int result = io_uring_queue_init_params(entries, ring, &parameters);
     if (result < 0) return result;
-    // Without these, entries would have to outlive their submission, and completions could be dropped.
-    unsigned needed = IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_NODROP;
+    // Without the first two, entries would have to outlive their submission, and completions could be dropped. The third came with Linux 5.6,
+    // as did the last of the operations that are used here.
+    unsigned needed = IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_NODROP | IORING_FEAT_RW_CUR_POS;
     if ((parameters.features & needed) != needed) {
         io_uring_queue_exit(ring);
         return -38; // ENOSYS
     }
     return 0;
-}
-
-static inline int swv_uring_supports(struct io_uring *ring, const int *operations, unsigned count) {
-    struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
-    if (!probe) return 0;
-    int all = 1;
-    for (unsigned i = 0; i < count; i++)
-        if (!io_uring_opcode_supported(probe, operations[i])) all = 0;
-    io_uring_free_probe(probe);
-    return all;
 }
 
 // Allows exactly the given operations and no registration; the ring is enabled afterwards and can never be changed again.

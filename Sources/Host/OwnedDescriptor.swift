@@ -60,12 +60,16 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
 
     /// Reads into several ranges, in order. `offset` nil reads at the file's own position (a stream, a tap).
     public borrowing func read(into ranges: Span<HostRange>, at offset: UInt64? = nil) throws(SystemError) -> Int {
-        try unsafe vectored("readv", ranges, offset, stream: { unsafe readv($0, $1, $2) }, positioned: { unsafe preadv($0, $1, $2, $3) })
+        try unsafe vectored(
+            offset == nil ? "readv" : "preadv", ranges, offset, stream: { unsafe readv($0, $1, $2) },
+            positioned: { unsafe preadv($0, $1, $2, $3) })
     }
 
     /// Writes from several ranges, in order. `offset` nil writes at the file's own position (a stream, a tap).
     public borrowing func write(from ranges: Span<HostRange>, at offset: UInt64? = nil) throws(SystemError) -> Int {
-        try unsafe vectored("writev", ranges, offset, stream: { unsafe writev($0, $1, $2) }, positioned: { unsafe pwritev($0, $1, $2, $3) })
+        try unsafe vectored(
+            offset == nil ? "writev" : "pwritev", ranges, offset, stream: { unsafe writev($0, $1, $2) },
+            positioned: { unsafe pwritev($0, $1, $2, $3) })
     }
 
     private borrowing func vectored(

@@ -7,10 +7,14 @@ import Virtqueue
 struct HostTests {
     @Test("HostRange has the layout of struct iovec, so that spans of ranges are arguments of readv")
     func rangeIsAnIovec() {
-        #expect(MemoryLayout<HostRange>.size == MemoryLayout<iovec>.size)
-        #expect(MemoryLayout<HostRange>.stride == MemoryLayout<iovec>.stride)
-        #expect(MemoryLayout<HostRange>.offset(of: \.base) == MemoryLayout<iovec>.offset(of: \.iov_base))
-        #expect(MemoryLayout<HostRange>.offset(of: \.count) == MemoryLayout<iovec>.offset(of: \.iov_len))
+        let size = unsafe MemoryLayout<iovec>.size
+        let stride = unsafe MemoryLayout<iovec>.stride
+        let base = unsafe MemoryLayout<iovec>.offset(of: \.iov_base)
+        let count = unsafe MemoryLayout<iovec>.offset(of: \.iov_len)
+        #expect(MemoryLayout<HostRange>.size == size)
+        #expect(MemoryLayout<HostRange>.stride == stride)
+        #expect(MemoryLayout<HostRange>.offset(of: \.count) == count)
+        #expect(base == 0 && count == 8, "the base comes first in both")
     }
 
     @Test("vectored writes and reads move bytes through a file in order")

@@ -77,28 +77,42 @@ public final class BlockDevice: VirtioDevice {
         space = BlockConfigurationSpace(
             features: features, segments: BlockLimits.chainCapacity(queueSize: queueSize) - 2, block: blockSize,
             physicalBlock: properties.physicalBlock, queues: queueCount)
-        let perWorker = (queueCount + workerCount - 1) / workerCount
-        let assignment = (0..<queueCount).map { $0 % workerCount }
-        do {
-            if engine == .uring || (engine == .auto && IOURing.isAvailable) {
-                let requests = perWorker * BlockLimits.inFlight(queueSize: queueSize)
-                var workloads: [Slot<BlockWorker<URingBlockEngine>>] = []
-                for _ in 0..<workerCount {
-                    workloads.append(
-                        Slot(try BlockWorker(backend, engine: URingBlockEngine(requests: requests), queueCount: queueCount)))
+        let layout = WorkerLayout(label: label, queues: queueCount, workers: workerCount)
+        let perWorker = (queueCount + workerCount - 1) / workerCount * BlockLimits.inFlight(queueSize: queueSize)
+        var workers: (any QueueHost)?
+        if engine != .sync {
+            do {
+                workers = try layout.workers(backend) { () throws(SystemError) in try URingBlockEngine(requests: perWorker) }
+            } catch {
+                if engine == .uring {
+                    throw DeviceError("\(label) cannot use io_uring (\(error)); the engines \"auto\" and \"sync\" do without.")
                 }
-                workers = DeviceWorkers(label: label, workloads: workloads, assignment: assignment)
-                usesURing = true
-            } else {
-                var workloads: [Slot<BlockWorker<SynchronousBlockEngine>>] = []
-                for _ in 0..<workerCount {
-                    workloads.append(Slot(try BlockWorker(backend, engine: SynchronousBlockEngine(), queueCount: queueCount)))
-                }
-                workers = DeviceWorkers(label: label, workloads: workloads, assignment: assignment)
-                usesURing = false
             }
+        }
+        usesURing = workers != nil
+        if let workers {
+            self.workers = workers
+            return
+        }
+        do {
+            self.workers = try layout.workers(backend) { () throws(SystemError) in SynchronousBlockEngine() }
         } catch {
             throw DeviceError("\(label) cannot be made (\(error)).")
+        }
+    }
+
+    /// Which worker has which queue.
+    private struct WorkerLayout {
+        let label: String
+        let queues: Int
+        let workers: Int
+
+        func workers<Engine: BlockEngine & ~Copyable>(
+            _ backend: BlockBackend, _ engine: () throws(SystemError) -> Engine
+        ) throws(SystemError) -> DeviceWorkers<BlockWorker<Engine>> {
+            var workloads: [Slot<BlockWorker<Engine>>] = []
+            for _ in 0..<workers { workloads.append(Slot(try BlockWorker(backend, engine: try engine(), queueCount: queues))) }
+            return DeviceWorkers(label: label, workloads: workloads, assignment: (0..<queues).map { $0 % workers })
         }
     }
 

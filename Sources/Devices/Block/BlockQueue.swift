@@ -36,11 +36,11 @@ struct BlockQueue: ~Copyable, Sendable {
     /// The queue itself, with nothing in flight.
     consuming func release() -> ActiveQueue { queue }
 
-    /// Adds the doorbell to a poller under the queue's index, or takes it out again.
-    func watchKick(_ poller: borrowing Poller, _ on: Bool) throws(SystemError) {
-        let kick = queue.kick.rawValue
-        if on { try poller.add(kick, token: UInt64(queue.index)) } else { try poller.remove(kick) }
-    }
+    /// Adds the doorbell to a poller, under the queue's index.
+    func watchKick(_ poller: borrowing Poller) throws(SystemError) { try poller.add(queue.kick.rawValue, token: UInt64(queue.index)) }
+
+    /// Takes the doorbell out of the poller, if it is there.
+    func unwatchKick(_ poller: borrowing Poller) { try? poller.remove(queue.kick.rawValue) }
 
     var isIdle: Bool { inFlight == 0 }
     var hasFreeSlot: Bool { inFlight < slots.count }

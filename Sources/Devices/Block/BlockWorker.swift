@@ -41,18 +41,24 @@ struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
     mutating func run(until stop: EventFD) {
         guard let context else { return }
         do {
-            try watch(stop, true)
+            try watch(stop)
             try loop(context)
         } catch {
             context.fail(queue: 0, "its worker cannot go on (\(error))")
         }
         finishAll(context)
-        try? watch(stop, false)
+        unwatch(stop)
     }
 
-    private mutating func watch(_ stop: EventFD, _ on: Bool) throws(SystemError) {
-        if on { try poller.add(stop.rawValue, token: Self.stopToken) } else { try poller.remove(stop.rawValue) }
-        for index in queues.indices { try queues[index]?.watchKick(poller, on) }
+    private mutating func watch(_ stop: EventFD) throws(SystemError) {
+        try poller.add(stop.rawValue, token: Self.stopToken)
+        for index in queues.indices { try queues[index]?.watchKick(poller) }
+    }
+
+    /// Undoes `watch`, however far it came.
+    private mutating func unwatch(_ stop: EventFD) {
+        for index in queues.indices { queues[index]?.unwatchKick(poller) }
+        try? poller.remove(stop.rawValue)
     }
 
     private mutating func loop(_ context: DeviceContext) throws(SystemError) {
