@@ -141,6 +141,14 @@ public struct NetworkInterface: Sendable {
     }
 }
 
+/// The network namespace of the calling thread.
+public enum NetworkNamespace {
+    /// Moves the calling thread into a new, empty network namespace. Needs CAP_SYS_ADMIN.
+    public static func leave() throws(SystemError) {
+        _ = try retryingOnInterrupt("unshare") { unshare(SWV_CLONE_NEWNET) }
+    }
+}
+
 /// Runs `body` on an interface name as the kernel wants it, and returns what is there afterwards.
 private func withName(
     _ name: String, _ body: (UnsafeMutablePointer<CChar>) throws(SystemError) -> Void

@@ -13,6 +13,10 @@
 
 #define SWV_TAP_NAME_SIZE 16
 
+// unshare(2) stands behind _GNU_SOURCE in libc's headers.
+int unshare(int flags);
+#define SWV_CLONE_NEWNET 0x40000000
+
 static inline void swv_tun_name(struct ifreq *request, const char *name) {
     memset(request, 0, sizeof *request);
     strncpy(request->ifr_name, name, sizeof request->ifr_name - 1);

@@ -6,6 +6,8 @@ struct TapLink: ~Copyable, NetworkLink {
     private let queue: TapQueue
     /// The rest of a frame that did not fit into the first chain.
     private var overflow = ByteBuffer(count: NetworkFrame.headerSize + NetworkFrame.maxSize)
+    /// How many bytes of it there are.
+    private var pending = 0
     /// A header whose place in guest memory is in more than one piece.
     private var header = ByteBuffer(count: NetworkFrame.headerSize)
     /// The ranges of one call, kept so that it is allocated only once.
@@ -42,8 +44,8 @@ struct TapLink: ~Copyable, NetworkLink {
         // The address is read back from guest memory; a driver that changes it meanwhile only deceives its own filter.
         let destination = ranges.span.address(at: NetworkFrame.headerSize) ?? .broadcast
         let placed = isDirect ? chain.skipWritable(count) : 0
-        let pending = count - (isDirect ? placed : NetworkFrame.headerSize)
-        return ReceivedFrame(placed: placed, pending: max(pending, 0), header: place, destination: destination)
+        pending = max(count - (isDirect ? placed : NetworkFrame.headerSize), 0)
+        return ReceivedFrame(placed: placed, pending: pending, header: place, destination: destination)
     }
 
     mutating func finishFrame() {}
@@ -53,7 +55,7 @@ struct TapLink: ~Copyable, NetworkLink {
     }
 
     mutating func copyPending(from offset: Int, into chain: inout ChainBuffer) -> Int {
-        chain.write(overflow.bytes(from: offset))
+        chain.write(overflow.bytes(from: offset, count: pending - offset))
     }
 
     mutating func send(_ chain: inout ChainBuffer) throws(LinkDown) -> SendResult {
