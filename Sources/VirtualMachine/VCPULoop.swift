@@ -49,11 +49,9 @@ final class VCPULoop: Sendable {
         case .interrupted:
             cpu.handle.clearExitRequest()
             return isStopping.load(ordering: .sequentiallyConsistent)
-        case .halt, .debug:
+        case .halt, .debug, .hypercall:
+            // Interrupt controllers are in the kernel, nothing is debugged, and no hypercall that KVM would pass on is offered.
             break
-        case .hypercall:
-            // None is offered to the guest; the architecture's answer to an unknown one is an error code in RAX.
-            cpu.completeRead(.max)
         case .shutdown:
             end.raise(.tripleFault)
             return true

@@ -23,9 +23,6 @@ public final class VirtualMachine: Sendable {
     /// Builds the machine and starts its virtual CPUs.
     public static func start(_ plan: consuming MachinePlan) throws(MachineStartError) -> VirtualMachine {
         let end = try hosted("make an event") { () throws(SystemError) in try EndSignal() }
-        let map: AddressMap
-        do { map = try AddressMap(memorySize: plan.memorySize) } catch { throw MachineStartError(.memory, "\(error).") }
-        let memory = try hosted("reserve guest memory") { () throws(SystemError) in try GuestMemory(ranges: map.memory) }
         let system: KVMSystem
         do {
             // The only other user of this descriptor would be a second machine, which gets its own plan.
@@ -37,6 +34,14 @@ public final class VirtualMachine: Sendable {
         guard missing.isEmpty else {
             throw MachineStartError(.host, "This host's KVM lacks \(missing.map(\.name).joined(separator: ", ")).")
         }
+        let policy = try cpuPolicy(plan, system: system)
+        let map: AddressMap
+        do {
+            map = try AddressMap(memorySize: plan.memorySize, physicalAddressBits: policy.physicalAddressBits)
+        } catch {
+            throw MachineStartError(.memory, "\(error).")
+        }
+        let memory = try hosted("reserve guest memory") { () throws(SystemError) in try GuestMemory(ranges: map.memory) }
         let hypervisor = try hosted("make a virtual machine") { () throws(SystemError) in
             try KVMVirtualMachine(
                 system,
@@ -54,9 +59,9 @@ public final class VirtualMachine: Sendable {
         let loop = VCPULoop(ports: platform.ports, memory: platform.memory, ioapic: platform.ioapic, end: end)
         var threads: [WorkerThread<KVMVirtualCPU>] = []
         var handles: [VCPUHandle] = []
-        let setup = try VCPUSetup(system: system, plan: plan, map: map, entry: entry)
+        let setup = VCPUSetup(policy: policy, entry: entry, memory: memory)
         for index in 0..<plan.cpuCount {
-            let cpu = try setup.make(index, of: hypervisor, memory: memory)
+            let cpu = try setup.make(index, of: hypervisor)
             handles.append(cpu.handle)
             threads.append(
                 try hosted("start a thread") { [cpu = Slot(cpu)] () throws(SystemError) in
@@ -120,6 +125,21 @@ public final class VirtualMachine: Sendable {
     }
 
     deinit { _ = stop() }
+
+    private static func cpuPolicy(_ plan: borrowing MachinePlan, system: KVMSystem) throws(MachineStartError) -> CPUIDPolicy {
+        let supported = try hosted("read KVM's CPUID") { () throws(SystemError) in try system.supportedCPUID() }
+        let most = system.check(.maxVCPUCount)
+        guard plan.cpuCount <= most else {
+            throw MachineStartError(.cpuCount, "expected at most \(most), which is what this host's KVM can run, found \(plan.cpuCount).")
+        }
+        do {
+            return try CPUIDPolicy(
+                supported: supported, cpuCount: plan.cpuCount, mask: plan.cpuMask,
+                hasTSCDeadlineTimer: system.check(.tscDeadlineTimer) > 0)
+        } catch {
+            throw MachineStartError(.cpuMask, "\(error)")
+        }
+    }
 
     /// Places kernel, initrd, command line and ACPI tables.
     private static func load(

@@ -29,6 +29,7 @@ public final class ConsoleDevice: VirtioDevice {
 
     private let workers: DeviceWorkers<ConsoleWorker>
     private let size = Mutex(Size())
+    private let listener = ConsoleListener()
 
     /// A short name for log lines and threads.
     public let debugLabel: String
@@ -44,7 +45,7 @@ public final class ConsoleDevice: VirtioDevice {
         keepDescriptors = backend.descriptors
         let worker: ConsoleWorker
         do {
-            worker = try ConsoleWorker(queueSize: Self.queueSize, backend: backend)
+            worker = try ConsoleWorker(queueSize: Self.queueSize, backend: backend, listener: listener)
         } catch {
             throw DeviceError("\(configuration.label) cannot be made (\(error)).")
         }
@@ -68,7 +69,7 @@ public final class ConsoleDevice: VirtioDevice {
 
     /// Takes `{"columns": …, "rows": …}` (0…65535) and tells the driver.
     public func controlNotify(_ request: JSONValue) throws(DeviceError) {
-        let new = try Self.size(request, of: debugLabel)
+        let new = try Self.size(try SavedState(request, of: debugLabel, members: ["columns", "rows"]))
         let isNew = size.withLock { size in
             let isNew = size != new
             size = new
@@ -77,8 +78,7 @@ public final class ConsoleDevice: VirtioDevice {
         if isNew { workers.context?.interrupt.signalConfigurationChange() }
     }
 
-    private static func size(_ document: JSONValue, of label: String) throws(DeviceError) -> Size {
-        let state = try SavedState(document, of: label, members: ["columns", "rows"])
+    private static func size(_ state: SavedState) throws(DeviceError) -> Size {
         let columns = try state.integer("columns", in: 0...65535)
         let rows = try state.integer("rows", in: 0...65535)
         return Size(columns: UInt16(truncatingIfNeeded: columns), rows: UInt16(truncatingIfNeeded: rows))
@@ -87,7 +87,10 @@ public final class ConsoleDevice: VirtioDevice {
     /// Starts the worker.
     public func activate(_ activation: consuming Activation) throws(DeviceError) { try workers.activate(activation) }
     /// Stops the worker and drops the queues.
-    public func reset() { workers.reset() }
+    public func reset() {
+        workers.reset()
+        listener.set(false)
+    }
     /// Stops a queue.
     public func stopQueue(_ index: Int) throws(DeviceError) -> ActiveQueue? { try workers.stopQueue(index) }
     /// Starts a queue.
@@ -97,15 +100,19 @@ public final class ConsoleDevice: VirtioDevice {
     /// Goes on.
     public func wake(_ activation: consuming Activation?) throws(DeviceError) { try workers.wake(activation) }
 
-    /// The console's size.
+    /// The console's size, and whether the driver has written anything yet: before that it may not be listening.
     public func snapshot() -> JSONValue {
         let size = size.withLock { $0 }
-        return ["columns": .integer(Int64(size.columns)), "rows": .integer(Int64(size.rows))]
+        return [
+            "columns": .integer(Int64(size.columns)), "rows": .integer(Int64(size.rows)), "driverHasWritten": .bool(listener.hasSpoken),
+        ]
     }
 
-    /// Takes a saved size over.
+    /// Takes a saved state over.
     public func restore(_ state: JSONValue) throws(DeviceError) {
-        let saved = try Self.size(state, of: debugLabel)
+        let state = try SavedState(state, of: debugLabel, members: ["columns", "rows", "driverHasWritten"])
+        let saved = try Self.size(state)
+        listener.set(try state.bool("driverHasWritten"))
         size.withLock { $0 = saved }
     }
 }

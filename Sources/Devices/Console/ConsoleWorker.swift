@@ -1,6 +1,25 @@
 import Host
+import Synchronization
 import Virtio
 import Virtqueue
+
+/// Whether the driver has shown that it listens. Input is kept until then.
+///
+/// Linux's driver drops what arrives between DRIVER_OK and the moment when it has hooked the port up with a terminal, and without
+/// multiport nothing announces that moment; its first output comes just before or after it. Commands from a pipe would be lost.
+final class ConsoleListener: Sendable {
+    /// From the driver's first output until input is given to it, in milliseconds.
+    static let delay: Int64 = 200
+
+    private let spoken = Atomic(false)
+
+    var hasSpoken: Bool { spoken.load(ordering: .relaxed) }
+
+    func speak() { spoken.store(true, ordering: .relaxed) }
+
+    /// A new driver, or the state that was saved.
+    func set(_ value: Bool) { spoken.store(value, ordering: .relaxed) }
+}
 
 /// Moves bytes between the two queues of a console and its back-end: one thread for both ways.
 struct ConsoleWorker: QueueWorkload, ~Copyable {
@@ -27,9 +46,13 @@ struct ConsoleWorker: QueueWorkload, ~Copyable {
     private var isHolding = false
     private var context: DeviceContext?
     private var isBroken = false
+    private let listener: ConsoleListener
+    /// When input may be given to the driver; nil before its first output.
+    private var listensFrom: Int64?
 
-    init(queueSize: UInt16, backend: consuming CharacterBackend) throws(SystemError) {
+    init(queueSize: UInt16, backend: consuming CharacterBackend, listener: ConsoleListener) throws(SystemError) {
         poller = try Poller()
+        self.listener = listener
         self.backend = backend
         input = ChainBuffer(capacity: Int(queueSize))
         output = ChainBuffer(capacity: Int(queueSize))
@@ -51,6 +74,7 @@ struct ConsoleWorker: QueueWorkload, ~Copyable {
         var receive = receive.take()
         var transmit = transmit.take()
         backend.beginWaiting(token: Token.backend)
+        listensFrom = listener.hasSpoken ? 0 : nil
         do {
             try poller.add(stop.rawValue, token: Token.stop)
             if let kick = receive?.kick { try poller.add(kick.rawValue, token: Token.receive) }
@@ -83,11 +107,14 @@ struct ConsoleWorker: QueueWorkload, ~Copyable {
                 }
             }
             backend.flush()
-            let isReady = try backend.updateWaiting(poller, wantsInput: wantsInput)
+            let now = MonotonicTime.now
+            let isListening = listensFrom.map { $0 <= now } ?? false
+            let isReady = try backend.updateWaiting(poller, wantsInput: wantsInput && isListening)
+            let delay = isListening ? nil : listensFrom.map { Int32(clamping: $0 - now) }
             var stopped = false
             var events = InlineArray<4, PollEvent?>(repeating: nil)
             var count = 0
-            try poller.wait(timeoutMilliseconds: isReady ? 0 : nil) { event in
+            try poller.wait(timeoutMilliseconds: isReady ? 0 : delay) { event in
                 switch event.token {
                 case Token.stop: stopped = true
                 case Token.receive, Token.transmit: break
@@ -120,6 +147,10 @@ struct ConsoleWorker: QueueWorkload, ~Copyable {
                     guard try queue?.ring.enableNotifications() == true else { return }
                     continue
                 }
+            }
+            if listensFrom == nil {
+                listener.speak()
+                listensFrom = MonotonicTime.now + ConsoleListener.delay
             }
             backend.take(from: &output, limit: backend.room)
             backend.flush()
@@ -155,7 +186,7 @@ struct ConsoleWorker: QueueWorkload, ~Copyable {
                 queue?.ring.complete(input, written: 0)
                 continue
             }
-            guard case .bytes = backend.read(into: &input) else {
+            guard let from = listensFrom, from <= MonotonicTime.now, case .bytes = backend.read(into: &input) else {
                 queue?.ring.rewind(input)
                 return true
             }

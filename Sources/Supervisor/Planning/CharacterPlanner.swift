@@ -58,6 +58,11 @@ struct CharacterPlanner {
         }
     }
 
+    private func isSocket(_ path: String) -> Bool {
+        guard let file = try? OwnedDescriptor.open(path, flags: O_PATH | O_NOFOLLOW) else { return false }
+        return file.isSocket()
+    }
+
     /// Listens at a path; a socket that nobody listens on any more is taken over.
     private func listen(at path: String) throws(SystemError) -> OwnedDescriptor {
         do throws(SystemError) {
@@ -67,7 +72,8 @@ struct CharacterPlanner {
             do throws(SystemError) {
                 _ = try UnixSocket.connect(to: path)
             } catch let stale {
-                guard stale.errno == .connectionRefused else { throw error }
+                // So says the kernel of every file that is no socket, too.
+                guard stale.errno == .connectionRefused, isSocket(path) else { throw error }
                 removeFile(path)
                 return try UnixSocket.listen(at: path)
             }
@@ -99,7 +105,7 @@ extension CharacterBackendSettings {
         case .stdio: "a terminal or pipe"
         case .pty: "a pseudo-terminal to be free"
         case .file: "a file that can be written"
-        case .socket: "a place for a Unix socket that nobody listens on"
+        case .socket: "a path of at most 107 bytes where a Unix socket can be made"
         case .null: "nothing"
         }
     }
