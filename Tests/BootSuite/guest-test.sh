@@ -196,7 +196,7 @@ check_user() {
   dhcp "$user" || return
   gateway=$(ip route | sed -n 's/^default via \([^ ]*\) dev '"$user"'.*/\1/p')
   [ -n "$gateway" ] || { echo "no gateway: $(ip route)" && return 1; }
-  ping -c 2 -W 5 "$gateway" || return
+  ping -c 2 -W 5 198.51.100.1 || return
   receive "$gateway" 9003 && give_back "$gateway" 9004
 }
 
