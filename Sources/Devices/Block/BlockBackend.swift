@@ -22,6 +22,9 @@ final class BlockBackend: Sendable {
         image: consuming OwnedDescriptor, directImage: consuming OwnedDescriptor?, properties: BlockImage.Properties, readOnly: Bool,
         serial: String, writeback: Bool
     ) throws(SystemError) {
+        // A file that was opened with O_NONBLOCK (lest opening a FIFO should hang) makes io_uring answer EAGAIN, instead of waiting, on file
+        // systems that cannot do without waiting, such as 9p.
+        try image.setNonBlocking(false)
         self.image = image
         self.directImage = directImage
         self.directAlignment = properties.directAlignment

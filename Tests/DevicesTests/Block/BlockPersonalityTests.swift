@@ -114,6 +114,26 @@ struct BlockPersonalityTests {
         #expect(try disk.read(sector: 0, count: 16384)?[512..<15872].allSatisfy { $0 == 0 } == true)
     }
 
+    @Test("An image that was opened with O_NONBLOCK is read from its storage all the same", arguments: Variant.all)
+    func nonBlockingImage(_ variant: Variant) throws {
+        let file = try temporaryFile(size: 16 << 20)
+        try file.put([UInt8](repeating: 0xaa, count: 16 << 20), at: 0)
+        try file.setNonBlocking()
+        let disk = try BlockHarness(variant, file: file)
+        // Some file systems (9p) would answer io_uring with EAGAIN otherwise.
+        let flags = fcntl(disk.file.rawValue, F_GETFL)
+        #expect(flags >= 0 && flags & O_NONBLOCK == 0)
+        for round in 0..<4 {
+            // Nothing in the page cache: the requests have to wait for the storage.
+            try disk.file.synchronizeData()
+            posix_fadvise(disk.file.rawValue, 0, 0, POSIX_FADV_DONTNEED)
+            let requests = try (0..<32).map {
+                try disk.send(Kind.read, sector: UInt64(($0 * 4 + round) * 256), input: 4096, kick: $0 == 31)
+            }
+            for request in requests { #expect(try disk.finish(request).status == BlockHarness.ok) }
+        }
+    }
+
     @Test("What no device can be made of is refused with a sentence")
     func configurationErrors() throws {
         let changes: [@Sendable (inout BlockConfiguration) -> Void] = [
