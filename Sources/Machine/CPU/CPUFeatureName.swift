@@ -11,6 +11,7 @@ struct CPUFeatureName: Sendable, Equatable {
 
     /// The feature of that name; nil when the table has none.
     init?(_ name: String) {
+        guard !name.isEmpty else { return nil }
         for word in Self.words {
             guard let bit = word.names.firstIndex(of: name) else { continue }
             (function, index, register, self.bit) = (word.function, word.index, word.register, UInt32(bit))
