@@ -60,6 +60,12 @@ public enum UnixSocket {
         return socket
     }
 
+    /// Whether what stands at a path is a socket (not a link to one).
+    public static func exists(at path: String) -> Bool {
+        var status = stat()
+        return unsafe lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
+    }
+
     /// Takes the next waiting connection; EAGAIN when there is none and the socket is non-blocking.
     public static func accept(on listener: borrowing OwnedDescriptor) throws(SystemError) -> OwnedDescriptor {
         let raw = listener.rawValue

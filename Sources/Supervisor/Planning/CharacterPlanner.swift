@@ -58,11 +58,6 @@ struct CharacterPlanner {
         }
     }
 
-    private func isSocket(_ path: String) -> Bool {
-        guard let file = try? OwnedDescriptor.open(path, flags: O_PATH | O_NOFOLLOW) else { return false }
-        return file.isSocket()
-    }
-
     /// Listens at a path; a socket that nobody listens on any more is taken over.
     private func listen(at path: String) throws(SystemError) -> OwnedDescriptor {
         do throws(SystemError) {
@@ -73,7 +68,7 @@ struct CharacterPlanner {
                 _ = try UnixSocket.connect(to: path)
             } catch let stale {
                 // So says the kernel of every file that is no socket, too.
-                guard stale.errno == .connectionRefused, isSocket(path) else { throw error }
+                guard stale.errno == .connectionRefused, UnixSocket.exists(at: path) else { throw error }
                 removeFile(path)
                 return try UnixSocket.listen(at: path)
             }
