@@ -151,13 +151,20 @@ public final class NetworkDevice: VirtioDevice {
     /// Starts the control queue and the queue pairs.
     public func activate(_ activation: consuming Activation) throws(DeviceError) {
         acknowledge(activation.features)
-        try core.applyAll()
+        var failure: DeviceError?
+        do throws(DeviceError) {
+            try core.applyAll()
+        } catch {
+            // A tap that was removed must not keep the guest from booting: to its driver the cable is out.
+            if core.state.isUp.exchange(false, ordering: .acquiringAndReleasing) { failure = error }
+        }
         let index = core.personality.withLock { $0.controlQueue }
         var controlQueues = QueueSet(count: 2 * maxPairs + 1)
         if let queue = activation.queues.take(index) { controlQueues.put(queue) }
         let controlActivation = Activation(
             memory: activation.memory, interrupt: activation.interrupt, features: activation.features, queues: controlQueues)
         try pairs.activate(activation)
+        if let failure { pairs.context?.warn("the link is down: \(failure)") }
         try control.activate(controlActivation)
     }
 
@@ -166,7 +173,8 @@ public final class NetworkDevice: VirtioDevice {
         control.reset()
         pairs.reset()
         core.personality.withLock { $0.reset() }
-        try core.applyAll()
+        // A link that cannot be configured any more is noticed at the next activation.
+        try? core.applyAll()
     }
 
     /// Stops one queue.

@@ -9,23 +9,37 @@ import Virtio
 /// A tap in a network namespace of its own, with the host's end at 10.99.0.1: the kernel is the other end of the link.
 final class TapNetwork: Sendable {
     let taps: [TapQueue]
+    private let namespace: OwnedDescriptor
 
     /// Needs the right to make network namespaces and taps, and iproute2.
     static let isPossible: Bool = {
-        guard geteuid() == 0, findProgram("ip") != nil else { return false }
+        guard geteuid() == 0, findProgram("ip") != nil, findProgram("nsenter") != nil else { return false }
         return (try? OwnedDescriptor.open("/dev/net/tun", flags: O_RDWR)) != nil
     }()
 
     /// Makes the tap on a thread of its own, which alone changes its namespace; the tap stays where it was made.
     init(queues: Int, mtu: Int = 1500) throws {
         let made = Mutex<Result<[TapQueue], any Error>?>(nil)
+        let place = Slot<OwnedDescriptor>()
         let worker = try WorkerThread(name: "netns", state: true) { _, _ in
             let result = Result { try Self.make(queues, mtu) }
             made.withLock { $0 = result }
+            if let namespace = try? OwnedDescriptor.open("/proc/thread-self/ns/net", flags: O_RDONLY) { place.put(namespace) }
         }
         _ = worker.stop()
-        guard let result = made.withLock({ $0 }) else { throw Timeout("the tap") }
+        guard let result = made.withLock({ $0 }), let namespace = place.take() else { throw Timeout("the tap") }
         taps = try result.get()
+        self.namespace = namespace
+    }
+
+    /// Deletes the interface under its queues.
+    func remove() throws {
+        var child = try ChildProcess(
+            path: try #require(findProgram("nsenter")),
+            arguments: ["nsenter", "--net=/proc/self/fd/3", findProgram("ip") ?? "ip", "link", "delete", "tap0"],
+            descriptors: [InheritedDescriptor(namespace.rawValue, as: 3)])
+        let status = try child.wait(timeoutMilliseconds: 30000)
+        #expect(status == .exited(0))
     }
 
     private static func make(_ queues: Int, _ mtu: Int) throws -> [TapQueue] {
@@ -213,6 +227,22 @@ struct TapNetworkTests {
         #expect(net.harness.features.isSuperset(of: [.netGuestChecksum, .netGuestTSO4, .netChecksum, .netHostTSO4]))
         #expect(try net.command([5, 0, 2, 0, 0, 0, 0, 0, 0, 0]) == 0)
         #expect(try net.command([5, 0, 1, 0, 0, 0, 0, 0, 0, 0]) == 1)
+    }
+
+    @Test("A tap that is removed takes the link down; its driver can still reset and start the device")
+    func removed() throws {
+        let (net, network) = try harness()
+        var random = Random(seed: 36)
+        try net.post(4, of: 2048)
+        _ = try resolve(net)
+        try network.remove()
+        try net.harness.wait(for: "the link to go down") { net.harness.interrupts.configurationChanges == 1 }
+        #expect(net.harness.configuration(at: 6, as: UInt16.self) == 0)
+        for _ in 0..<5 { try net.send(frame(100, &random)) }
+        try net.harness.reset()
+        try net.harness.activate()
+        try net.send(frame(100, &random))
+        #expect(net.harness.configuration(at: 6, as: UInt16.self) == 0)
     }
 
     @Test("Headers that make no sense lose their frame and nothing else")
