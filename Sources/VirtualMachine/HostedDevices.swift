@@ -24,6 +24,8 @@ struct HostedDevices: Sendable {
         var words: [String] = []
         var transports: [any Sendable & AnyObject] = []
         for plan in plans {
+            // In process there is no jail to wait for.
+            plan.device.onDeviceSandboxed()
             let logger = Logger(label: "swvmm.\(plan.id)")
             let log: @Sendable (String) -> Void = { logger.warning("\($0)") }
             switch plan.transport {
