@@ -3,7 +3,7 @@
 SWIFT       ?= swift
 PREFIX      ?= /usr/local
 # The product is one static executable. The linker's warnings about name-service look-ups concern functions that swvmm never calls.
-STATIC      := --static-swift-stdlib -Xswiftc -static-executable
+STATIC      := --static-swift-stdlib -Xswiftc -static-executable -Xlinker -s
 
 .DEFAULT_GOAL := help
 

@@ -2,7 +2,7 @@
 import PackageDescription
 
 /// Every Swift target is built in the same strict way: what one module may do, all may do, except for the keyword `unsafe`, which only
-/// the modules named in Docs/decisions.md may use (a test checks it).
+/// the modules named in Docs/architecture.md may use (a test checks it).
 let strict: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
     .strictMemorySafety(),
