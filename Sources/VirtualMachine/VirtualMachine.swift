@@ -28,7 +28,7 @@ public final class VirtualMachine: Sendable {
             // The only other user of this descriptor would be a second machine, which gets its own plan.
             system = try KVMSystem(descriptor: try plan.kvm.duplicate())
         } catch {
-            throw MachineStartError(.host, "KVM cannot be used (\(error)).")
+            throw MachineStartError(.host, "/dev/kvm cannot be used as KVM's device (\(error)); 'swvmm doctor' tells what this host lacks.")
         }
         let missing = system.missingCapabilities()
         guard missing.isEmpty else {
