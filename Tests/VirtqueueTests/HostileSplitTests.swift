@@ -136,6 +136,28 @@ import Virtqueue
         }
     }
 
+    /// 2.7.5.2: a length of used bytes must fit its 32-bit field, whatever the memory could hold.
+    @Test func tooManyBytes() throws {
+        for (first, second, flags) in [(0x8000_0000, 0x8000_0000, 0), (UInt32.max, 1, RawRing.write)] as [(UInt32, UInt32, UInt16)] {
+            for format in [RingFormat.split, .packed] {
+                var ring = try RawRing(format)
+                if format == .split {
+                    ring.split(0, TestMemory.pretended, first, RawRing.next, next: 1)
+                    ring.split(1, TestMemory.pretended, second, flags)
+                    ring.offer([0])
+                } else {
+                    ring.packed(0, TestMemory.pretended, first, RawRing.next)
+                    ring.packed(1, TestMemory.pretended, second, flags)
+                }
+                #expect(ring.pop() == .fault(.tooManyBytes(1 << 32)))
+                // One byte less is allowed.
+                let length = ring.layout.configuration.descriptorArea + 16 + 8
+                ring.memory.store(second - 1, at: length)
+                #expect(ring.pop() == .chain(Int(first) + (flags == 0 ? Int(second) - 1 : 0), flags == 0 ? 0 : Int(second) - 1))
+            }
+        }
+    }
+
     // MARK: Indirect tables (2.7.5.3)
 
     @Test func indirectTable() throws {
