@@ -100,6 +100,8 @@ let package = Package(
 
         // Benchmarks; `make bench` runs them.
         .executableTarget(
+            name: "Bench", dependencies: ["Virtqueue", "Host"], path: "Tests/Benchmarks/Bench", swiftSettings: strict),
+        .executableTarget(
             name: "RingBenchmark", dependencies: ["Virtqueue", "GuestMemory"], path: "Tests/Benchmarks/RingBenchmark",
             swiftSettings: strict),
     ]

@@ -1,0 +1,79 @@
+import Host
+
+/// Starts programs and measures what their start and their memory cost; `Tests/Benchmarks/bench` says which programs.
+@main
+enum Bench {
+    static let usage = """
+        usage: Bench start FIGURE [--runs N] [--text TEXT] :: NAME COMMAND… [:: NAME COMMAND…]…
+               Bench memory [--machines N] [--rounds N] [--ram MIB] :: NAME COMMAND… [:: NAME COMMAND…]…
+               Bench report [--json]
+
+          start    milliseconds from just before a program's start to its first byte, or to TEXT, on standard output
+          memory   KiB of its memory outside guest RAM, private and proportional, while N of it are alive after their first byte
+          report   reads the lines that the others print from standard input and prints the table
+        """
+
+    static func main() {
+        do throws(BenchError) {
+            var arguments = CommandLine.arguments.dropFirst()
+            switch arguments.popFirst() {
+            case "start":
+                guard let figure = arguments.popFirst() else { throw BenchError(usage) }
+                let options = try Options(arguments)
+                try measureStart(figure, options)
+            case "memory": try measureMemory(try Options(arguments))
+            case "report": try report(json: arguments.first == "--json")
+            default: throw BenchError(usage)
+            }
+        } catch {
+            StandardError.write("Bench: \(error.message)\n")
+            leave(with: 1)
+        }
+    }
+}
+
+struct BenchError: Error {
+    let message: String
+    init(_ message: String) { self.message = message }
+}
+
+/// A program to measure.
+struct Subject {
+    let name: String
+    let command: [String]
+}
+
+/// What stands on the command line behind the verb.
+struct Options {
+    var runs = 21
+    var text = ""
+    var machines = 10
+    var rounds = 2
+    var ramMiB = 128
+    var subjects: [Subject] = []
+
+    init(_ arguments: ArraySlice<String>) throws(BenchError) {
+        let parts = arguments.split(separator: "::", omittingEmptySubsequences: false)
+        var options = parts.first ?? []
+        func number(_ option: String, _ value: String) throws(BenchError) -> Int {
+            guard let number = Int(value), number > 0 else { throw BenchError("\(option) takes a positive number, not '\(value)'") }
+            return number
+        }
+        while let option = options.popFirst() {
+            guard let value = options.popFirst() else { throw BenchError("\(option) takes a value\n\n\(Bench.usage)") }
+            switch option {
+            case "--runs": runs = try number(option, value)
+            case "--text": text = value
+            case "--machines": machines = try number(option, value)
+            case "--rounds": rounds = try number(option, value)
+            case "--ram": ramMiB = try number(option, value)
+            default: throw BenchError("unknown option '\(option)'\n\n\(Bench.usage)")
+            }
+        }
+        for part in parts.dropFirst() {
+            guard let name = part.first, part.count > 1 else { throw BenchError("'::' takes a name and a command\n\n\(Bench.usage)") }
+            subjects.append(Subject(name: name, command: Array(part.dropFirst())))
+        }
+        guard !subjects.isEmpty else { throw BenchError("nothing to measure\n\n\(Bench.usage)") }
+    }
+}

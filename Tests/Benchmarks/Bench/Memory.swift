@@ -1,0 +1,69 @@
+import Glibc
+import Host
+
+/// Memory of a process outside guest RAM, in KiB.
+struct Footprint {
+    var privateKiB = 0
+    var proportionalKiB = 0
+
+    /// Reads /proc/PID/smaps. Guest RAM is a mapping of exactly its size, or one of a memfd.
+    init(processID: Int32, ramMiB: Int) throws(SystemError) {
+        let text = String(decoding: try readWholeFile("/proc/\(processID)/smaps", limit: 8 << 20), as: UTF8.self)
+        var isRAM = false
+        for line in text.split(separator: "\n") {
+            let words = line.split(separator: " ", omittingEmptySubsequences: true)
+            guard let first = words.first else { continue }
+            guard first.hasSuffix(":"), words.count >= 2, let value = Int(words[1]) else {
+                // The heading of a mapping (addresses, flags, …, its name), or its flags.
+                if first != "VmFlags:" { isRAM = line.firstRange(of: "/memfd:") != nil }
+                continue
+            }
+            // The first line behind the heading.
+            if first == "Size:", value == ramMiB * 1024 { isRAM = true }
+            guard !isRAM else { continue }
+            switch first {
+            case "Private_Clean:", "Private_Dirty:": privateKiB += value
+            case "Pss:": proportionalKiB += value
+            default: break
+            }
+        }
+    }
+}
+
+/// Lets several of each program live at a time, so that what they share is shared.
+func measureMemory(_ options: Options) throws(BenchError) {
+    for subject in options.subjects {
+        var privateKiB: [Double] = []
+        var proportional: [Double] = []
+        do throws(BenchError) {
+            for _ in 0..<options.rounds { try round(subject, options, &privateKiB, &proportional) }
+            printSamples("private", subject.name, privateKiB)
+            printSamples("proportional", subject.name, proportional)
+        } catch {
+            print("skipped private \(subject.name) \(error.message)")
+        }
+    }
+}
+
+private func round(_ subject: Subject, _ options: Options, _ privateKiB: inout [Double], _ proportional: inout [Double]) throws(BenchError)
+{
+    var machines: [Machine] = []
+    for _ in 0..<options.machines { machines.append(Machine(try Launch.start(subject, until: options.text))) }
+    // The guests halt after their first byte; what the programs still do at their start is soon over.
+    _ = usleep(300_000)
+    for machine in machines {
+        do throws(SystemError) {
+            let footprint = try Footprint(processID: machine.launch.child.processID, ramMiB: options.ramMiB)
+            privateKiB.append(Double(footprint.privateKiB))
+            proportional.append(Double(footprint.proportionalKiB))
+        } catch {
+            throw BenchError("\(subject.name): its memory cannot be read: \(error)")
+        }
+    }
+}
+
+/// Arrays hold no values without a copy.
+private final class Machine {
+    let launch: Launch
+    init(_ launch: consuming Launch) { self.launch = launch }
+}
