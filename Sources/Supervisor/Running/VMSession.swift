@@ -65,7 +65,7 @@ struct VMSession: ~Copyable {
         var forceAt: Int64?
         while machine.endReason == nil {
             let serialIsReady = try resources.serial.updateWaiting(poller)
-            let terminalIsReady = try resources.terminal?.updateWaiting(poller, token: Token.terminal) ?? false
+            let terminalIsReady = resources.terminal?.updateWaiting(poller, token: Token.terminal) ?? false
             let now = MonotonicTime.now
             if let due = flushAt, now >= due {
                 machine.flushSerial()

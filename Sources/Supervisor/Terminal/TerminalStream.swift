@@ -26,7 +26,9 @@ final class TerminalStream: Sendable {
         var inputEnded = false
         var endSent = false
         var vmEnded = false
-        var isWaiting = false
+        var inputIsPolled = false
+        var socketIsPolled = false
+        var outputIsPolled = false
     }
 
     private let input: OwnedDescriptor
@@ -86,25 +88,37 @@ final class TerminalStream: Sendable {
     // MARK: The session's loop
 
     /// Before every wait: says what to wait for, with `token` and the two after it. True when something is ready without waiting.
-    func updateWaiting(_ poller: borrowing Poller, token: UInt64) throws(SystemError) -> Bool {
-        try state.withLock { state throws(SystemError) in
-            if !state.isWaiting {
-                // A regular file or /dev/null cannot be polled: it is always ready.
-                try? poller.add(input.rawValue, token: token, readable: false)
-                try poller.add(socket.rawValue, token: token + 1)
-                try? poller.add(output.rawValue, token: token + 2, readable: false)
-                state.isWaiting = true
-            }
+    func updateWaiting(_ poller: borrowing Poller, token: UInt64) -> Bool {
+        state.withLock { state in
             let wantsInput = !state.inputEnded && state.toGuest.count < Self.capacity
-            var isReady = false
-            do throws(SystemError) {
-                try poller.modify(input.rawValue, token: token, readable: wantsInput, writable: false)
-            } catch { isReady = wantsInput }
             let readsVM = !state.vmEnded && state.toTerminal.count < Self.capacity
-            try poller.modify(socket.rawValue, token: token + 1, readable: readsVM, writable: !state.toGuest.isEmpty)
-            try? poller.modify(output.rawValue, token: token + 2, readable: false, writable: !state.toTerminal.isEmpty)
-            return isReady
+            let isPolled = Self.wait(poller, input.rawValue, token: token, readable: wantsInput, writable: false, &state.inputIsPolled)
+            _ = Self.wait(
+                poller, socket.rawValue, token: token + 1, readable: readsVM, writable: !state.toGuest.isEmpty && !state.vmEnded,
+                &state.socketIsPolled)
+            _ = Self.wait(
+                poller, output.rawValue, token: token + 2, readable: false, writable: !state.toTerminal.isEmpty, &state.outputIsPolled)
+            // A regular file or /dev/null cannot be polled: it is always ready.
+            return wantsInput && !isPolled
         }
+    }
+
+    /// Waits for these on a descriptor, or takes it out of the set when for nothing: a pipe whose other end is closed says so again and
+    /// again, whether one waits for it or not. False when it cannot be waited for.
+    private static func wait(
+        _ poller: borrowing Poller, _ raw: Int32, token: UInt64, readable: Bool, writable: Bool, _ isPolled: inout Bool
+    ) -> Bool {
+        let isWanted = readable || writable
+        do throws(SystemError) {
+            switch (isPolled, isWanted) {
+            case (true, true): try poller.modify(raw, token: token, readable: readable, writable: writable)
+            case (true, false): try poller.remove(raw)
+            case (false, true): try poller.add(raw, token: token, readable: readable, writable: writable)
+            case (false, false): break
+            }
+            isPolled = isWanted
+            return true
+        } catch { return false }
     }
 
     /// Moves bytes on. Harmless at any time; called for every event of ours, and when `updateWaiting` said that something is ready.
