@@ -62,12 +62,15 @@ final class BootRun {
         "tap", "user",
     ]
     private static let seconds: Int64 = 300
+    /// Transfers take an emulated guest minutes: the complete matrix has them.
+    private static let transfers: Set = ["tap", "user"]
 
     private let boot: Boot
     private let options: Options
     private let report: Report
     private let scratch: Scratch
     private let tap = "swtest0"
+    private var checks: [String] { Self.checks.filter { options.complete || !Self.transfers.contains($0) } }
     private var transferSum = ""
     private var guestSum = ""
 
@@ -88,7 +91,7 @@ final class BootRun {
                 socketPath: "\(scratch.path)/console.sock")
             converse(machine, deadline: begin + Self.seconds * 1000)
             machine.kill()
-            checkTransfers(peers)
+            if options.complete { checkTransfers(peers) }
         } catch {
             note("starts", "\(error)")
         }
@@ -125,8 +128,9 @@ final class BootRun {
         vm.transport = boot.transport
         vm.serial = "{ \"file\": \"serial.log\" }"
         vm.commandLine =
-            "console=ttyS0 quiet panic=-1 swvmm.mode=script swvmm.console=hvc0 swvmm.checks=\(Self.checks.joined(separator: ","))"
+            "console=ttyS0 quiet panic=-1 swvmm.mode=script swvmm.console=hvc0 swvmm.checks=\(checks.joined(separator: ","))"
             + " swvmm.end=\(boot.powerButton ? "wait" : "poweroff") swvmm.cpus=\(boot.cpus) swvmm.pairs=\(pairs)"
+            + " swvmm.churn=\(options.complete ? 1 : 0)"
             + " swvmm.transport=\(boot.transport) swvmm.packed=\(boot.packed.map { "\($0.rawValue)" }.joined(separator: ","))"
         let console =
             switch boot.console {
@@ -149,7 +153,7 @@ final class BootRun {
 
     /// Listens to the guest until its end: notes what it found, answers what it asks.
     private func converse(_ machine: RunningVM, deadline: Int64) {
-        var missing = Self.checks
+        var missing = checks
         var echoed = false
         while let line = machine.nextLine(before: deadline) {
             if line == Self.typed { echoed = true }

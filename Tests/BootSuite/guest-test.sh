@@ -2,6 +2,7 @@
 #   swvmm.checks=NAME,…   checks to run, in this order; each prints "CHECK NAME ok" or "CHECK NAME failed: why"
 #   swvmm.end=NAME        how to end: poweroff, wait, ignore, reboot, panic, again
 #   swvmm.cpus=N swvmm.pairs=N swvmm.transport=pci|mmio   what the guest must find
+#   swvmm.churn=0|1                                       whether queues change under traffic
 #   swvmm.packed=KIND,…   the kinds of device that must use packed rings
 #
 # "HOST WORD" asks the suite a question; its answer comes as typed input on hvc0.
@@ -176,7 +177,8 @@ check_tap() {
   receiver=$!
   # Meanwhile the queues change: their number, and (not over MMIO, for which Linux cannot) their size.
   changes=0
-  while kill -0 "$receiver" 2>/dev/null; do
+  # A few times only: TCP takes each for a loss, and would crawl.
+  while [ "$(word churn)" = 1 ] && [ "$changes" -lt 4 ] && kill -0 "$receiver" 2>/dev/null; do
     if [ "$(word pairs)" = 2 ]; then
       ethtool -L "$tap" combined 1 && ethtool -L "$tap" combined 2 || return
     fi
@@ -187,7 +189,7 @@ check_tap() {
     usleep 200000
   done
   wait "$receiver" || return
-  [ "$changes" -gt 0 ] || { echo "the transfer was over too soon" && return 1; }
+  [ "$(word churn)" = 0 ] || [ "$changes" -gt 0 ] || { echo "the transfer was over too soon" && return 1; }
   give_back 10.7.0.1 9002
 }
 
