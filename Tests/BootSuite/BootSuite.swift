@@ -42,7 +42,7 @@ enum BootSuite {
         switch options.group {
         case "bad-input": badInputCases(options)
         case "payload": payloadCases(options)
-        case "boot": bootCases(options) + endingCases(options)
+        case "boot": bootCases(options) + (options.complete ? endingCases(options) : [])
         default: throw SuiteError("unknown group '\(options.group)'\n\n\(usage)")
         }
     }
