@@ -53,6 +53,9 @@ extension OwnedDescriptor {
     /// `flags` are `O_…` flags.
     public static func reopeningStandardStream(_ raw: Int32, flags: Int32) throws(SystemError) -> OwnedDescriptor {
         do throws(SystemError) {
+            // Opening a named pipe would wait for somebody at its other end, who may have left already: it is duplicated, too.
+            var status = stat()
+            if unsafe fstat(raw, &status) == 0, status.st_mode & S_IFMT == S_IFIFO { throw SystemError("open", .noDeviceOrAddress) }
             return try open("/proc/self/fd/\(raw)", flags: flags | O_NOCTTY)
         } catch {
             return OwnedDescriptor(owning: try retryingOnInterrupt("dup") { fcntl(raw, F_DUPFD_CLOEXEC, 3) })
