@@ -20,7 +20,9 @@ public struct AddressMap: Sendable, Equatable {
     /// The part of low RAM that a PC reserves for video memory and firmware; ours holds the ACPI tables.
     public static let firmware: Range<UInt64> = 0xa_0000..<0x10_0000
     /// ACPI tables, the RSDP first: where an operating system searches for one (ACPI 6.5, 5.2.5.1).
-    public static let acpi: Range<UInt64> = 0xe_0000..<0x10_0000
+    public static let acpi: Range<UInt64> = 0xe_0000..<0xf_f000
+    /// Where a PC's processor finds the firmware when it starts; ours holds a reset.
+    public static let resetVector: Range<UInt64> = 0xf_fff0..<0x10_0000
 
     // MARK: What the loader leaves in low RAM for the kernel
 

@@ -9,7 +9,11 @@ func endingCases(_ options: Options) -> [TestCase] {
     ) -> TestCase {
         TestCase(name: "end: \(name)") { report in
             let scratch = Scratch("end")
-            defer { scratch.remove() }
+            let begin = MonotonicTime.now
+            defer {
+                scratch.remove()
+                report.remark("end: \(name): \((MonotonicTime.now - begin) / 1000) s")
+            }
             var vm = VMFile(kernel: "\(options.guests)/\(kernel)")
             vm.initrd = "\(options.guests)/\(kernel).initrd"
             vm.memory = "256M"

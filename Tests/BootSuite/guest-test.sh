@@ -159,8 +159,15 @@ check_fstrim() {
   return 1
 }
 
-# transfer HOST PORT — 64 MiB from that port into /tmp/transfer and back to the next port; the suite compares.
-receive() { timeout 120 nc "$1" "$2" </dev/null >/tmp/transfer; }
+# receive HOST PORT — 64 MiB from that port into /tmp/transfer, for give_back to the next port; the suite compares.
+#
+# The input stays open (a FIFO open for writing never ends) and the window starts large, both for the sake of old passts: once it has
+# got a FIN, Debian 12's sends the same bytes again and again, and what it sends into a closed window it repeats after seconds only.
+receive() {
+  echo "4096 6291456 16777216" >/proc/sys/net/ipv4/tcp_rmem
+  [ -p /tmp/open ] || mkfifo /tmp/open
+  timeout 120 nc "$1" "$2" <>/tmp/open >/tmp/transfer
+}
 
 give_back() {
   host sum

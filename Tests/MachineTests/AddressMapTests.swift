@@ -34,7 +34,8 @@ import Testing
         for entry in AddressMap.bootEntries where entry.kind == .usable {
             #expect(entry.range.upperBound <= AddressMap.firmware.lowerBound, "\(entry.name)")
         }
-        #expect(AddressMap.firmware.contains(AddressMap.acpi.lowerBound) && AddressMap.acpi.upperBound == AddressMap.firmware.upperBound)
+        #expect(AddressMap.firmware.contains(AddressMap.acpi.lowerBound) && AddressMap.acpi.upperBound <= AddressMap.resetVector.lowerBound)
+        #expect(AddressMap.resetVector.upperBound == AddressMap.firmware.upperBound)
     }
 
     @Test("the memory map that the guest gets covers all RAM once and calls no device usable", arguments: sizes)

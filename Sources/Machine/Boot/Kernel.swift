@@ -25,6 +25,7 @@ public enum Kernel {
     ) throws(KernelError) -> EntryPoint {
         let loaded = try place(kernel, map: map, into: memory)
         try write(commandLine, limit: loaded.commandLineLimit, into: memory)
+        ResetVector.write(into: memory)
         var information = BootInformation(
             commandLine: AddressMap.commandLine.lowerBound, initrd: nil, rsdp: rsdp, randomSeed: randomSeed, memoryMap: map.memoryMap)
         switch initrd {

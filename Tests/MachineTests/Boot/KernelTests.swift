@@ -55,6 +55,13 @@ import Testing
         #expect(loaded.memory.read(at: setupData + 16, count: 32) == [UInt8](1...32))
     }
 
+    @Test("a jump to the firmware in real mode (ffff:0000) finds a reset through the keyboard controller") func resetVector() throws {
+        let loaded = try Loaded()
+        _ = try loaded.load(Fabricated.bzImage())
+        let code = try #require(loaded.memory.read(at: 0xffff0, count: 4))
+        #expect(code == [0xb0, 0xfe, 0xe6, UInt8(AddressMap.i8042.lowerBound + 4)])
+    }
+
     @Test("an initrd lies as high as the kernel can reach it, on whole pages") func initrd() throws {
         let bytes = [UInt8](repeating: 0x5a, count: 5000)
         let loaded = try Loaded()
