@@ -16,6 +16,7 @@ enum BootSuite {
           --guests DIR      KERNEL and KERNEL.initrd for each kernel, or links to them
           --complete        the whole boot matrix, not the representative part
           --filter TEXT     only cases whose name contains TEXT
+          --checks A,B      boots run only these checks of guest-test.sh
           --list            only print the names of the cases
         """
 
@@ -42,7 +43,7 @@ enum BootSuite {
         switch options.group {
         case "bad-input": badInputCases(options)
         case "payload": payloadCases(options)
-        case "boot": bootCases(options) + (options.complete ? endingCases(options) : [])
+        case "boot": bootCases(options) + endingCases(options)
         default: throw SuiteError("unknown group '\(options.group)'\n\n\(usage)")
         }
     }
@@ -67,6 +68,7 @@ struct Options {
     var guests = ""
     var complete = false
     var filter = ""
+    var checks: [String] = []
     var listOnly = false
 
     init(_ arguments: [String]) throws(SuiteError) {
@@ -81,6 +83,7 @@ struct Options {
             case "--payloads": payloads = try value(argument)
             case "--guests": guests = try value(argument)
             case "--filter": filter = try value(argument)
+            case "--checks": checks = try value(argument).split(separator: ",").map(String.init)
             case "--complete": complete = true
             case "--representative": complete = false
             case "--list": listOnly = true

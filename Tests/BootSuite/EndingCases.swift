@@ -27,7 +27,7 @@ func endingCases(_ options: Options) -> [TestCase] {
             _ = Command.shell("truncate -s 1M \(scratch.path)/data.img")
             do throws(SystemError) {
                 let machine = try RunningVM(swvmm: options.swvmm, configuration: scratch.write("vm.json", vm.text))
-                let deadline = MonotonicTime.now + 90_000
+                let deadline = MonotonicTime.now + 120_000
                 var seen = line == nil
                 while let said = machine.nextLine(before: deadline) {
                     if said == line { seen = true }
@@ -37,7 +37,7 @@ func endingCases(_ options: Options) -> [TestCase] {
                 machine.kill()
                 var problem: String?
                 if status != .exited(code) {
-                    problem = "expected exit code \(code), found \(status.map { "\($0)" } ?? "none in 90 s")"
+                    problem = "expected exit code \(code), found \(status.map { "\($0)" } ?? "none in 120 s")"
                 } else if !seen {
                     problem = "expected the guest to say '\(line ?? "")'"
                 }
