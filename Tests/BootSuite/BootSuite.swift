@@ -15,6 +15,7 @@ enum BootSuite {
           --payloads DIR    what Tests/Guests/build made
           --guests DIR      KERNEL and KERNEL.initrd for each kernel, or links to them
           --complete        the whole boot matrix, not the representative part
+          --part I/N        only every Nth case, beginning with the Ith (from 1)
           --filter TEXT     only cases whose name contains TEXT
           --checks A,B      boots run only these checks of guest-test.sh
           --list            only print the names of the cases
@@ -25,6 +26,7 @@ enum BootSuite {
         do throws(SuiteError) {
             let options = try Options(Array(CommandLine.arguments.dropFirst()))
             let cases = try self.cases(options).filter { options.filter.isEmpty || $0.name.firstRange(of: options.filter) != nil }
+                .enumerated().filter { $0.offset % options.part.count == options.part.index }.map(\.element)
             if options.listOnly {
                 for testCase in cases { print(testCase.name) }
                 leave(with: 0)
@@ -69,6 +71,8 @@ struct Options {
     var complete = false
     var filter = ""
     var checks: [String] = []
+    /// Which of the cases, counted from 0, and of how many groups.
+    var part = (index: 0, count: 1)
     var listOnly = false
 
     init(_ arguments: [String]) throws(SuiteError) {
@@ -83,6 +87,10 @@ struct Options {
             case "--payloads": payloads = try value(argument)
             case "--guests": guests = try value(argument)
             case "--filter": filter = try value(argument)
+            case "--part":
+                let numbers = try value(argument).split(separator: "/").map { Int($0) ?? 0 }
+                guard numbers.count == 2, numbers[0] >= 1, numbers[0] <= numbers[1] else { throw SuiteError("--part takes I/N, like 1/2") }
+                part = (numbers[0] - 1, numbers[1])
             case "--checks": checks = try value(argument).split(separator: ",").map(String.init)
             case "--complete": complete = true
             case "--representative": complete = false
