@@ -151,10 +151,11 @@ public final class VirtualMachine: Sendable {
         } catch {
             throw MachineStartError(.host, "\(error)")
         }
-        let words = [plan.commandLine] + devices.commandLineWords
+        var commandLine = plan.commandLine
+        for word in devices.commandLineWords { commandLine += commandLine.isEmpty ? word : " \(word)" }
         do {
             return try Kernel.load(
-                plan.kernel, initrd: plan.initrd, commandLine: words.filter { !$0.isEmpty }.joined(separator: " "),
+                plan.kernel, initrd: plan.initrd, commandLine: commandLine,
                 randomSeed: plan.entropy, rsdp: tables.rsdp, map: map, into: memory)
         } catch {
             let part: MachineStartError.Part =

@@ -32,16 +32,19 @@ struct DSDT {
             [
                 .name("_HID", .eisaID("PNP0A08")), .name("_CID", .eisaID("PNP0A03")), .name("_UID", .integer(0)),
                 .name("_SEG", .integer(0)), .name("_BBN", .integer(0)), .name("_CRS", .resources(windows)),
-                .name("_PRT", .package(interruptRoutes)),
+                .name("_PRT", interruptRoutes),
             ])
     }
 
     /// _PRT (6.2.13): the GSI of each interrupt pin of each slot, wired without a link device.
-    private var interruptRoutes: [AML] {
-        (1..<PCIBus.slotCount).flatMap { slot in
-            (0..<4).map { pin in
-                let gsi = PCIBus.interruptGSI(slot: slot, pin: pin)
-                return .package([.integer(UInt64(slot) << 16 | 0xffff), .integer(UInt64(pin)), .integer(0), .integer(UInt64(gsi))])
+    private var interruptRoutes: AML {
+        .table(rows: 4 * (PCIBus.slotCount - 1), columns: 4) { row, column in
+            let (slot, pin) = (1 + row / 4, row % 4)
+            return switch column {
+            case 0: UInt64(slot) << 16 | 0xffff
+            case 1: UInt64(pin)
+            case 2: 0
+            default: UInt64(PCIBus.interruptGSI(slot: slot, pin: pin))
             }
         }
     }

@@ -63,19 +63,34 @@ struct JSONScanner {
         position += 1
         skipSpace()
         if take(UInt8(ascii: "}")) { return }
-        var keys: Set<String> = []
+        var keys = KeySet()
         while true {
             skipSpace()
             guard current == UInt8(ascii: "\"") else { throw failure("expected a key in double quotes") }
             let key = try string()
             let keyPath = path.isEmpty ? key : "\(path).\(key)"
-            guard keys.insert(key).inserted else { throw Failure(place: keyPath, message: "the key stands here twice") }
+            guard keys.insert(key) else { throw Failure(place: keyPath, message: "the key stands here twice") }
             skipSpace()
             guard take(UInt8(ascii: ":")) else { throw failure("expected ':' after the key") }
             try value(path: keyPath, depth: depth + 1)
             skipSpace()
             if take(UInt8(ascii: "}")) { return }
             guard take(UInt8(ascii: ",")) else { throw failure("expected ',' or '}'") }
+        }
+    }
+
+    /// The keys of one object. Few are compared one by one: the first set of strings in a process costs more than all of them.
+    private struct KeySet {
+        private var few: [String] = []
+        private var many: Set<String>?
+
+        /// False when the key was there.
+        mutating func insert(_ key: String) -> Bool {
+            if many != nil { return many?.insert(key).inserted ?? false }
+            guard !few.contains(key) else { return false }
+            few.append(key)
+            if few.count > 32 { many = Set(few) }
+            return true
         }
     }
 
