@@ -85,7 +85,7 @@ let package = Package(
         tests("HypervisorTests", of: ["Virtqueue", "Host", "GuestMemory", "Hypervisor"]),
         tests("SchemaTests", of: ["Schema"]),
         tests("HostTests", of: ["Host", "Virtqueue"]),
-        tests("GuestMemoryTests", of: ["GuestMemory"]),
+        tests("GuestMemoryTests", of: ["Virtqueue", "Host", "GuestMemory"]),
         tests("VirtioTests", of: ["Virtio"]),
         tests("TransportTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport"]),
         tests("MachineTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine"]),

@@ -9,7 +9,7 @@ public import Virtqueue
     public let guestAddress: UInt64
     /// The host memory behind it.
     public let range: HostRange
-    /// Where the region begins in the memory file.
+    /// Where the region begins in RAM as a whole, and in the memory file if there is one.
     public let fileOffset: UInt64
 
     /// Size in bytes.
@@ -20,19 +20,20 @@ public import Virtqueue
 
 /// Guest RAM, and the only way to touch it: every access is translated and checked against the regions.
 ///
-/// RAM is one memfd, so that it can be handed to device processes; it is sealed against shrinking and growing, because a process that
-/// could truncate it would make every other one fault. Regions never change once made.
+/// It is private to the process as long as all devices live there: anonymous memory has huge pages, which spare a booting guest nine page
+/// faults of ten, where memory files have none on most hosts. RAM for several processes is one memfd, sealed against shrinking and growing,
+/// because a process that could truncate it would make every other one fault. Regions never change once made.
 public final class GuestMemory: QueueMemory, Sendable {
     /// The regions, in ascending order of guest address.
     public let regions: [MemoryRegion]
-    /// The sealed memory file.
-    public let file: OwnedDescriptor
+    private let file: OwnedDescriptor?
 
     private let mapping: MemoryMapping
     @usableFromInline let table: RegionTable
 
-    /// Makes RAM for the given guest ranges: ascending, not overlapping, each a non-zero multiple of 4096 bytes.
-    public init(ranges: [Range<UInt64>]) throws(SystemError) {
+    /// Makes RAM for the given guest ranges: ascending, not overlapping, each a non-zero multiple of 4096 bytes. `isShared` makes it a memory
+    /// file, for other processes to map.
+    public init(ranges: [Range<UInt64>], isShared: Bool = false) throws(SystemError) {
         var total: UInt64 = 0
         var previousEnd: UInt64 = 0
         for range in ranges {
@@ -43,9 +44,15 @@ public final class GuestMemory: QueueMemory, Sendable {
             total += range.upperBound - range.lowerBound
         }
         guard let size = Int(exactly: total), size > 0 else { throw SystemError("guest memory", .invalidArgument) }
-        file = try makeMemoryFile(name: "swvmm-ram", size: total)
-        try file.seal()
-        mapping = try MemoryMapping(file, count: size)
+        var file: OwnedDescriptor?
+        if isShared {
+            let made = try makeMemoryFile(name: "swvmm-ram", size: total)
+            try made.seal()
+            file = consume made
+        }
+        // What a boot loader leaves lies below the first boundary of huge pages, here and there: 2 MiB to clear for a few KiB.
+        mapping = try MemoryMapping(guestMemory: size, file: file, hugePagesFrom: MemoryMapping.hugePage)
+        self.file = consume file
         var regions: [MemoryRegion] = []
         var offset: UInt64 = 0
         for range in ranges {
@@ -57,6 +64,14 @@ public final class GuestMemory: QueueMemory, Sendable {
         }
         self.regions = regions
         table = RegionTable(regions)
+    }
+
+    /// The descriptor of the sealed memory file, to hand to another process; nil when RAM is private to this one. It lives as long as the RAM.
+    public var rawFileDescriptor: Int32? {
+        switch file {
+        case .some(let file): file.rawValue
+        case .none: nil
+        }
     }
 
     /// Total size of RAM in bytes.

@@ -20,6 +20,41 @@ public final class MemoryMapping: Sendable {
         range = try Self.map(count, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     }
 
+    /// Maps `count` bytes of RAM for a guest: zeroed memory that is private to this process, or all of a memory file.
+    ///
+    /// It begins at a multiple of the size of a huge page, as guest-physical addresses do, so that huge pages of this process are huge pages
+    /// to the guest as well; they are asked for from `hugePagesFrom` on (a multiple of their size). Children do not get it.
+    public init(guestMemory count: Int, file: borrowing OwnedDescriptor? = nil, hugePagesFrom: Int = 0) throws(SystemError) {
+        let (reservation, overflow) = count.addingReportingOverflow(Self.hugePage)
+        guard !overflow, count > 0, count % 4096 == 0 else { throw SystemError("mmap", .invalidArgument) }
+        let reserved = try Self.map(reservation, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        let head = unsafe (Self.hugePage - Int(bitPattern: reserved.base) % Self.hugePage) % Self.hugePage
+        let base = unsafe reserved.base + head
+        if head > 0 { unsafe munmap(reserved.base, head) }
+        unsafe munmap(base + count, Self.hugePage - head)
+        range = unsafe HostRange(base: base, count: count)
+        let raw: Int32? =
+            switch file {
+            case .some(let file): file.rawValue
+            case .none: nil
+            }
+        if let raw {
+            guard unsafe mmap(base, count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, raw, 0) != MAP_FAILED else {
+                let failure = SystemError("mmap", .current)
+                unsafe munmap(base, count)
+                throw failure
+            }
+        }
+        unsafe madvise(base, count, MADV_DONTFORK)
+        // Kernels without huge pages refuse, which changes nothing else.
+        let small = min(max(hugePagesFrom, 0), count)
+        if small > 0 { unsafe madvise(base, small, MADV_NOHUGEPAGE) }
+        if count > small { unsafe madvise(base + small, count - small, MADV_HUGEPAGE) }
+    }
+
+    /// The size of a huge page on x86-64, in bytes.
+    public static let hugePage = 2 << 20
+
     private static func map(_ count: Int, _ flags: Int32, _ raw: Int32, _ offset: UInt64) throws(SystemError) -> HostRange {
         guard count > 0, let position = off_t(exactly: offset) else { throw SystemError("mmap", .invalidArgument) }
         guard let base = unsafe mmap(nil, count, PROT_READ | PROT_WRITE, flags, raw, position), unsafe base != MAP_FAILED else {

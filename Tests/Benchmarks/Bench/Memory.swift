@@ -6,26 +6,42 @@ struct Footprint {
     var privateKiB = 0
     var proportionalKiB = 0
 
-    /// Reads /proc/PID/smaps. Guest RAM is a mapping of exactly its size, or one of a memfd.
+    private struct Mapping {
+        var name = ""
+        var sizeKiB = 0
+        var privateKiB = 0
+        var proportionalKiB = 0
+    }
+
+    /// Reads /proc/PID/smaps. Guest RAM is a mapping of exactly its size, or two neighbours that are (of different attributes), or one of a
+    /// memfd.
     init(processID: Int32, ramMiB: Int) throws(SystemError) {
         let text = String(decoding: try readWholeFile("/proc/\(processID)/smaps", limit: 8 << 20), as: UTF8.self)
-        var isRAM = false
+        var mappings: [Mapping] = []
         for line in text.split(separator: "\n") {
             let words = line.split(separator: " ", omittingEmptySubsequences: true)
             guard let first = words.first else { continue }
             guard first.hasSuffix(":"), words.count >= 2, let value = Int(words[1]) else {
                 // The heading of a mapping (addresses, flags, …, its name), or its flags.
-                if first != "VmFlags:" { isRAM = line.firstRange(of: "/memfd:") != nil }
+                if first != "VmFlags:" { mappings.append(Mapping(name: String(line))) }
                 continue
             }
-            // The first line behind the heading.
-            if first == "Size:", value == ramMiB * 1024 { isRAM = true }
-            guard !isRAM else { continue }
+            guard let last = mappings.indices.last else { continue }
             switch first {
-            case "Private_Clean:", "Private_Dirty:": privateKiB += value
-            case "Pss:": proportionalKiB += value
+            case "Size:": mappings[last].sizeKiB = value
+            case "Private_Clean:", "Private_Dirty:": mappings[last].privateKiB += value
+            case "Pss:": mappings[last].proportionalKiB = value
             default: break
             }
+        }
+        let ram = ramMiB * 1024
+        for index in mappings.indices {
+            let mapping = mappings[index]
+            if mapping.sizeKiB == ram || mapping.name.firstRange(of: "/memfd:") != nil { continue }
+            if index > 0, mappings[index - 1].sizeKiB + mapping.sizeKiB == ram { continue }
+            if index + 1 < mappings.count, mappings[index + 1].sizeKiB + mapping.sizeKiB == ram { continue }
+            privateKiB += mapping.privateKiB
+            proportionalKiB += mapping.proportionalKiB
         }
     }
 }
