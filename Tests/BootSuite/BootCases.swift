@@ -61,7 +61,7 @@ final class BootRun {
         "processors", "clock", "transport", "rings", "entropy", "console", "read_only", "write_zeroes", "discard", "file_system", "fstrim",
         "tap", "user",
     ]
-    private static let seconds: Int64 = 420
+    private static let seconds: Int64 = 900
     private let boot: Boot
     private let options: Options
     private let report: Report
