@@ -40,9 +40,8 @@ public final class MemoryMapping: Sendable {
             }
         if let raw {
             guard unsafe mmap(base, count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, raw, 0) != MAP_FAILED else {
-                let failure = SystemError("mmap", .current)
-                unsafe munmap(base, count)
-                throw failure
+                // `range` is set: deinit unmaps it.
+                throw SystemError("mmap", .current)
             }
         }
         unsafe madvise(base, count, MADV_DONTFORK)

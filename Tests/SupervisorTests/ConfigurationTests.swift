@@ -84,6 +84,16 @@ struct ConfigurationTests {
         #expect(error?.description == sentence)
     }
 
+    @Test("a duplicate key is found among few keys and among many", arguments: [2, 32, 33, 34, 80])
+    func duplicateAmongMany(count: Int) {
+        for duplicate in [0, count - 1] {
+            let keys = (0..<count).map { "k\($0)" } + ["k\(duplicate)"]
+            let text = "{\(keys.map { "\"\($0)\": 1" }.joined(separator: ","))}"
+            let error = #expect(throws: ConfigError.self) { try JSONText.decode(Array(text.utf8)) }
+            #expect(error?.description == "k\(duplicate): the key stands here twice.")
+        }
+    }
+
     @Test(
         "rules that span fields",
         arguments: [

@@ -47,6 +47,9 @@ import Testing
             AML.device("DEV0", [.name("_UID", .integer(0))]).bytes == [0x5b, 0x82, 11] + Array("DEV0".utf8) + [0x08] + Array("_UID".utf8)
                 + [0])
         #expect(AML.package([.integer(0), .integer(1)]).bytes == [0x12, 4, 2, 0, 1])
+        let values: [UInt64] = [0, 1, 2, 0x100, 0x1_0000, 0x1_0000_0000]
+        let rows = (0..<40).map { row in AML.package(values.map { .integer($0 * UInt64(row)) }) }
+        #expect(AML.table(rows: 40, columns: 6) { row, column in values[column] * UInt64(row) } == .package(rows))
         #expect(AML.buffer([9, 8]).bytes == [0x11, 5, 0x0a, 2, 9, 8])
         #expect(AML.method("_EVT", arguments: 1, []).bytes == [0x14, 6] + Array("_EVT".utf8) + [9])
         #expect(AML.notify("\\_SB.PWRB", 0x80).bytes == [0x86, 0x5c, 0x2e] + Array("_SB_PWRB".utf8) + [0x0a, 0x80])
