@@ -80,16 +80,21 @@ let package = Package(
             ],
             swiftSettings: strict),
 
+        // What several test targets share.
+        .target(name: "TestSupport", dependencies: ["Schema"], path: "Tests/Support", swiftSettings: strict),
+
         // Tests mirror the targets.
         tests("ChecksTests", of: []),
         tests("HypervisorTests", of: ["Virtqueue", "Host", "GuestMemory", "Hypervisor"]),
-        tests("SchemaTests", of: ["Schema"]),
+        tests("SchemaTests", of: ["Schema", "TestSupport"]),
         tests("HostTests", of: ["Host", "Virtqueue"]),
         tests("GuestMemoryTests", of: ["Virtqueue", "Host", "GuestMemory"]),
         tests("VirtioTests", of: ["Virtio"]),
-        tests("TransportTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport"]),
-        tests("MachineTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine"]),
-        tests("DevicesTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices"]),
+        tests("TransportTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "TestSupport"]),
+        tests(
+            "MachineTests",
+            of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine", "TestSupport"]),
+        tests("DevicesTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "TestSupport"]),
         tests("SupervisorTests", of: ["Schema", "Supervisor"]),
         tests("VirtqueueTests", of: ["Virtqueue", "CAtomics"]),
 

@@ -1,6 +1,6 @@
 /// Something in a configuration document that cannot be used: where, and what was expected.
 public struct ConfigError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// The JSON path, such as `devices[1].readOnly`; empty for the document itself.
+    /// The JSON path, such as `devices[1].readOnly`; empty for the document itself. In a text that is no JSON: line and column.
     public let path: String
     /// What is wrong and what was expected, without the path.
     public let message: String

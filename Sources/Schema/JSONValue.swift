@@ -1,8 +1,7 @@
 /// A JSON document as a value: what `vm.json` is before it is typed, and what a device's saved state is made of.
 ///
-/// Integers and other numbers are apart, because sizes and addresses must not pass through a Double. No parser lives here, so that
-/// device processes carry none.
-public indirect enum JSONValue: Sendable, Equatable {
+/// Integers and other numbers are apart, because sizes and addresses must not pass through a Double.
+public enum JSONValue: Sendable, Equatable {
     /// `null`.
     case null
     /// `true` or `false`.

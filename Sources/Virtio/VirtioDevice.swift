@@ -75,8 +75,9 @@ public protocol VirtioDevice: AnyObject, Sendable {
     func wake(_ activation: consuming Activation?) throws(DeviceError)
     /// The device's own state (queues are the host's), asleep only. Names and numbers that a person can read.
     func snapshot() throws(DeviceError) -> JSONValue
-    /// Takes over a saved state; only while asleep and new. Anything missing, mistyped or out of range is an error.
-    func restore(_ state: JSONValue) throws(DeviceError)
+    /// Takes over a saved state; only while asleep and new. What is missing, mistyped, out of range or unknown is an error with its place
+    /// in the document, and so is a state that belongs to something else or that the device's host side refuses.
+    func restore(_ state: SavedValue) throws(StateError)
 
     /// The first call inside the device's own process, after the jail has closed; in process it comes before `activate`.
     func onDeviceSandboxed()

@@ -12,7 +12,6 @@ struct ArchitectureTests {
     /// Modules from elsewhere, and who may use them.
     static let foreign: [String: Set<String>] = [
         "Glibc": ["Host", "GuestMemory", "Hypervisor", "Vhost", "Jail"],
-        "FoundationEssentials": ["Supervisor"],
         "ArgumentParser": ["swvmm"],
         "Logging": ["Virtio", "Devices", "VirtualMachine", "Supervisor", "swvmm"],
         "Synchronization": Set(order),

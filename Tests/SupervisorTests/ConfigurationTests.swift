@@ -69,32 +69,6 @@ struct ConfigurationTests {
     }
 
     @Test(
-        "broken texts are refused with their place",
-        arguments: [
-            ("", "line 1, column 1: the file ends too early."),
-            ("{\"boot\": {}, \"name\": \"a\", \"name\": \"b\"}", "name: the key stands here twice."),
-            ("{\"boot\": {\"kernel\": \"a\", \"kern\\u0065l\": \"b\"}}", "boot.kernel: the key stands here twice."),
-            ("{\n  \"boot\": {\n    \"kernel\" \"x\"\n  }\n}", "line 3, column 14: expected ':' after the key."),
-            ("{\"devices\": [1, 2,, 3]}", "line 1, column 19: expected a value."),
-            ("{} x", "line 1, column 4: expected the end of the file."),
-            ("[" + String(repeating: "[", count: 100_000), "line 1, column 65: nested deeper than 64 levels."),
-        ])
-    func brokenTexts(text: String, sentence: String) {
-        let error = #expect(throws: ConfigError.self) { try JSONText.decode(Array(text.utf8)) }
-        #expect(error?.description == sentence)
-    }
-
-    @Test("a duplicate key is found among few keys and among many", arguments: [2, 32, 33, 34, 80])
-    func duplicateAmongMany(count: Int) {
-        for duplicate in [0, count - 1] {
-            let keys = (0..<count).map { "k\($0)" } + ["k\(duplicate)"]
-            let text = "{\(keys.map { "\"\($0)\": 1" }.joined(separator: ","))}"
-            let error = #expect(throws: ConfigError.self) { try JSONText.decode(Array(text.utf8)) }
-            #expect(error?.description == "k\(duplicate): the key stands here twice.")
-        }
-    }
-
-    @Test(
         "rules that span fields",
         arguments: [
             (

@@ -204,23 +204,26 @@ public final class BlockDevice: VirtioDevice {
     }
 
     /// Takes over cache mode and features, if this is the disk that was saved.
-    public func restore(_ state: JSONValue) throws(DeviceError) {
-        let saved = try SavedState(state, of: debugLabel, members: ["capacity", "serial", "readOnly", "writeback", "features"])
-        let savedCapacity = try saved.hex("capacity")
-        guard savedCapacity == capacity else {
-            throw DeviceError("The disk \(debugLabel) has \(capacity) bytes, but had \(savedCapacity) when it was saved.")
+    public func restore(_ state: SavedValue) throws(StateError) {
+        let (accepted, writeback) = try state.read { (fields) throws(StateError) in
+            let savedCapacity = try fields.hex("capacity")
+            guard savedCapacity == capacity else {
+                throw fields.error("capacity", expected: "the size of this disk, \(capacity) bytes, found \(savedCapacity)")
+            }
+            let savedSerial = try fields.string("serial")
+            guard savedSerial == serial else {
+                throw fields.error("serial", expected: "this disk's serial \"\(serial)\", found \"\(savedSerial)\"")
+            }
+            guard try fields.bool("readOnly") == backend.readOnly else {
+                let kind = backend.readOnly ? "read-only" : "writable"
+                throw fields.error("readOnly", expected: "\(backend.readOnly), as this disk is \(kind)")
+            }
+            let accepted = Features(rawValue: try fields.hex("features"))
+            guard accepted.isSubset(of: features) else {
+                throw fields.error("features", expected: "features that this disk offers (0x\(String(features.rawValue, radix: 16)))")
+            }
+            return (accepted, try fields.bool("writeback"))
         }
-        guard try saved.string("serial") == serial else {
-            throw DeviceError("The disk \(debugLabel) had another serial when it was saved.")
-        }
-        guard try saved.bool("readOnly") == backend.readOnly else {
-            throw DeviceError("The disk \(debugLabel) is \(backend.readOnly ? "read-only" : "writable"), but was not when it was saved.")
-        }
-        let accepted = Features(rawValue: try saved.hex("features"))
-        guard accepted.isSubset(of: features) else {
-            throw DeviceError("The disk \(debugLabel) does not offer all features that its driver had accepted when it was saved.")
-        }
-        let writeback = try saved.bool("writeback")
         negotiated.store(accepted.rawValue, ordering: .relaxed)
         backend.writeback.store(writeback, ordering: .relaxed)
     }

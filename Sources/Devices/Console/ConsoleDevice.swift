@@ -25,6 +25,13 @@ public final class ConsoleDevice: VirtioDevice {
     private struct Size: Equatable {
         var columns: UInt16 = 0
         var rows: UInt16 = 0
+
+        init() {}
+
+        init(_ fields: inout StateFields) throws(StateError) {
+            columns = try fields.integer("columns")
+            rows = try fields.integer("rows")
+        }
     }
 
     private let workers: DeviceWorkers<ConsoleWorker>
@@ -69,19 +76,18 @@ public final class ConsoleDevice: VirtioDevice {
 
     /// Takes `{"columns": …, "rows": …}` (0…65535) and tells the driver.
     public func controlNotify(_ request: JSONValue) throws(DeviceError) {
-        let new = try Self.size(try SavedState(request, of: debugLabel, members: ["columns", "rows"]))
+        let new: Size
+        do throws(StateError) {
+            new = try SavedValue(request).read { (fields) throws(StateError) in try Size(&fields) }
+        } catch {
+            throw DeviceError("\(debugLabel) cannot take this size: \(error)")
+        }
         let isNew = size.withLock { size in
             let isNew = size != new
             size = new
             return isNew
         }
         if isNew { workers.context?.interrupt.signalConfigurationChange() }
-    }
-
-    private static func size(_ state: SavedState) throws(DeviceError) -> Size {
-        let columns = try state.integer("columns", in: 0...65535)
-        let rows = try state.integer("rows", in: 0...65535)
-        return Size(columns: UInt16(truncatingIfNeeded: columns), rows: UInt16(truncatingIfNeeded: rows))
     }
 
     /// Starts the worker.
@@ -109,10 +115,11 @@ public final class ConsoleDevice: VirtioDevice {
     }
 
     /// Takes a saved state over.
-    public func restore(_ state: JSONValue) throws(DeviceError) {
-        let state = try SavedState(state, of: debugLabel, members: ["columns", "rows", "driverHasWritten"])
-        let saved = try Self.size(state)
-        listener.set(try state.bool("driverHasWritten"))
+    public func restore(_ state: SavedValue) throws(StateError) {
+        let (saved, hasSpoken) = try state.read { (fields) throws(StateError) in
+            (try Size(&fields), try fields.bool("driverHasWritten"))
+        }
+        listener.set(hasSpoken)
         size.withLock { $0 = saved }
     }
 }

@@ -69,5 +69,5 @@ public final class EntropyDevice: VirtioDevice {
     /// There is nothing to keep.
     public func snapshot() -> JSONValue { [:] }
     /// Checks that there was nothing to keep.
-    public func restore(_ state: JSONValue) throws(DeviceError) { _ = try SavedState(state, of: debugLabel, members: []) }
+    public func restore(_ state: SavedValue) throws(StateError) { try state.expectEmpty() }
 }

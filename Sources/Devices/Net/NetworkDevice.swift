@@ -215,11 +215,7 @@ public final class NetworkDevice: VirtioDevice {
     public func snapshot() throws(DeviceError) -> JSONValue { core.personality.withLock { $0.snapshot() } }
 
     /// Takes over what the driver set.
-    public func restore(_ state: JSONValue) throws(DeviceError) {
-        do throws(ConfigError) {
-            try core.personality.withLock { (personality) throws(ConfigError) in try personality.restore(state) }
-        } catch {
-            throw DeviceError("The saved state of \(configuration.label) cannot be used: \(error)")
-        }
+    public func restore(_ state: SavedValue) throws(StateError) {
+        try core.personality.withLock { (personality) throws(StateError) in try personality.restore(state) }
     }
 }

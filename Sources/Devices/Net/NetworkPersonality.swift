@@ -95,39 +95,34 @@ extension NetworkPersonality {
     }
 
     /// Takes over what `snapshot` gave; an error for anything that this device cannot have been set to.
-    mutating func restore(_ state: JSONValue) throws(ConfigError) {
+    mutating func restore(_ state: SavedValue) throws(StateError) {
         let before = self
-        self = try ConfigDocument.decode(state, resolvePath: { $0 }) { (reader) throws(ConfigError) in
+        self = try state.read { (fields) throws(StateError) in
             var new = before
-            new.negotiated = try Self.features("features", reader, subsetOf: before.offered)
-            new.guestOffloads = try Self.features("guestOffloads", reader, subsetOf: new.negotiated.intersection(.netGuestOffloads))
-            new.mac = try Self.address("mac", reader, try reader.string("mac", doc: "The device's MAC address."))
-            let most = new.negotiated.contains(.netMultiQueue) ? before.maxPairs : 1
-            new.pairs = Int(try reader.integer("queuePairs", in: 1...Int64(most), default: 1, doc: "Queue pairs in use."))
-            new.filter.promiscuous = try reader.bool("promiscuous", default: true, doc: "Receive everything.")
-            new.filter.allMulticast = try reader.bool("allMulticast", default: false, doc: "Receive all group addresses.")
-            new.filter.unicast = try Self.addresses("unicast", reader)
-            new.filter.multicast = try Self.addresses("multicast", reader)
+            new.negotiated = try Self.features(fields["features"], subsetOf: before.offered)
+            new.guestOffloads = try Self.features(fields["guestOffloads"], subsetOf: new.negotiated.intersection(.netGuestOffloads))
+            new.mac = try Self.address(fields["mac"])
+            new.pairs = try fields.integer("queuePairs", in: 1...(new.negotiated.contains(.netMultiQueue) ? before.maxPairs : 1))
+            new.filter.promiscuous = try fields.bool("promiscuous")
+            new.filter.allMulticast = try fields.bool("allMulticast")
+            new.filter.unicast = try fields.array("unicast", count: 0...Self.maxCommandSize / 6, Self.address)
+            new.filter.multicast = try fields.array("multicast", count: 0...Self.maxCommandSize / 6, Self.address)
             return new
-        }.value
-    }
-
-    private static func features(_ key: String, _ reader: ObjectReader, subsetOf allowed: Features) throws(ConfigError) -> Features {
-        let text = try reader.string(key, doc: "Feature bits.")
-        guard text.hasPrefix("0x"), let bits = UInt64(text.dropFirst(2), radix: 16), Features(rawValue: bits).isSubset(of: allowed) else {
-            throw reader.error(key, "expected a subset of 0x\(String(allowed.rawValue, radix: 16)), found \"\(text)\".")
         }
-        return Features(rawValue: bits)
     }
 
-    private static func addresses(_ key: String, _ reader: ObjectReader) throws(ConfigError) -> [MACAddress] {
-        var addresses: [MACAddress] = []
-        for text in try reader.strings(key, doc: "MAC addresses.") { addresses.append(try address(key, reader, text)) }
-        return addresses
+    private static func features(_ saved: SavedValue, subsetOf allowed: Features) throws(StateError) -> Features {
+        let features = Features(rawValue: try saved.hex())
+        guard features.isSubset(of: allowed) else {
+            let found = String(features.rawValue, radix: 16)
+            throw saved.error(expected: "a subset of 0x\(String(allowed.rawValue, radix: 16)), found 0x\(found)")
+        }
+        return features
     }
 
-    private static func address(_ key: String, _ reader: ObjectReader, _ text: String) throws(ConfigError) -> MACAddress {
-        guard let address = MACAddress(text) else { throw reader.error(key, "expected a MAC address, found \"\(text)\".") }
+    private static func address(_ saved: SavedValue) throws(StateError) -> MACAddress {
+        let text = try saved.string()
+        guard let address = MACAddress(text) else { throw saved.error(expected: "a MAC address, found \"\(text)\"") }
         return address
     }
 }

@@ -2,7 +2,6 @@ public import Host
 public import Hypervisor
 public import Schema
 import Synchronization
-public import Virtio
 
 /// An I/O APIC with 24 pins (82093AA, with the EOI register of version 0x20). The local APICs are the kernel's.
 ///
@@ -84,14 +83,14 @@ public final class IOAPIC: MachineDevice {
     public var state: JSONValue { registers.withLock { $0.state } }
 
     /// Takes over saved registers and sets all routes. Sends nothing: local APICs may not have their state yet (see `reconcile`).
-    public func restore(_ state: JSONValue) throws(DeviceError) {
+    public func restore(_ state: SavedValue) throws(StateError) {
         let saved = try IOAPICRegisters.Saved(state)
         let failure: SystemError? = registers.withLock { registers in
             var output = Output(routing)
             registers.restore(saved, &output)
             return output.failure
         }
-        if let failure { throw DeviceError("ioapic: its interrupt routes could not be set (\(failure)).") }
+        if let failure { throw state.error(expected: "interrupt routes that the host's kernel takes; it refused them (\(failure))") }
     }
 
     func changeLine(_ pin: Int, asserted: Bool) {

@@ -1,5 +1,4 @@
 import Schema
-import Virtio
 
 /// The registers of the I/O APIC and the rules of its pins, without lock and without KVM.
 struct IOAPICRegisters {
@@ -96,14 +95,13 @@ extension IOAPICRegisters {
         let id: UInt8
         let entries: [RedirectionEntry]
 
-        init(_ state: JSONValue) throws(DeviceError) {
-            self = try StateReader.read(state, path: "ioapic") { (reader) throws(DeviceError) in
+        init(_ state: SavedValue) throws(StateError) {
+            self = try state.read { (fields) throws(StateError) in
                 let count = IOAPIC.pinCount
                 return Saved(
-                    selected: try reader.integer("registerSelect"), id: try reader.integer("id", in: 0...15),
-                    entries: try reader.array("pins", count: count...count) { (value, path) throws(DeviceError) in
-                        try RedirectionEntry(state: value, path: path)
-                    })
+                    selected: try fields.integer("registerSelect"), id: try fields.integer("id", in: 0...15),
+                    entries: try fields.array("pins", count: count...count) { (pin) throws(StateError) in try RedirectionEntry(state: pin) }
+                )
             }
         }
 
@@ -150,20 +148,20 @@ extension RedirectionEntry {
         ]
     }
 
-    init(state: JSONValue, path: String) throws(DeviceError) {
-        self = try StateReader.read(state, path: path) { (reader) throws(DeviceError) in
+    init(state: SavedValue) throws(StateError) {
+        self = try state.read { (fields) throws(StateError) in
             var entry = RedirectionEntry(
-                vector: try reader.integer("vector"),
-                delivery: try reader.choice("delivery"),
-                isLogical: try reader.choice("destinationMode", of: DestinationMode.self) == .logical,
-                isActiveLow: try reader.choice("polarity", of: Polarity.self) == .low,
-                isLevel: try reader.choice("trigger", of: Trigger.self) == .level,
-                isMasked: try reader.bool("masked"),
-                destination: try reader.integer("destination"))
-            _ = try reader.bool("asserted")
-            entry.remoteIRR = try reader.bool("remoteIRR")
+                vector: try fields.integer("vector"),
+                delivery: try fields.choice("delivery"),
+                isLogical: try fields.choice("destinationMode", of: DestinationMode.self) == .logical,
+                isActiveLow: try fields.choice("polarity", of: Polarity.self) == .low,
+                isLevel: try fields.choice("trigger", of: Trigger.self) == .level,
+                isMasked: try fields.bool("masked"),
+                destination: try fields.integer("destination"))
+            _ = try fields.bool("asserted")
+            entry.remoteIRR = try fields.bool("remoteIRR")
             guard !entry.remoteIRR || entry.endsByEOI else {
-                throw DeviceError("\(path).remoteIRR: expected false, because the pin is not level-triggered.")
+                throw fields.error("remoteIRR", expected: "false, because the pin is not level-triggered")
             }
             return entry
         }

@@ -1,7 +1,6 @@
 public import Host
 public import Schema
 import Synchronization
-public import Virtio
 
 /// The register behind ACPI's generic event device (ACPI 6.5, 5.6.9): which of the machine's events the guest has not seen yet.
 ///
@@ -66,11 +65,11 @@ public final class GenericEventDevice: ByteRegisterDevice {
     }
 
     /// Takes over the pending events.
-    public func restore(_ state: JSONValue) throws(DeviceError) {
-        let saved = try StateReader.read(state, path: "genericEventDevice") { (reader) throws(DeviceError) in
+    public func restore(_ state: SavedValue) throws(StateError) {
+        let saved = try state.read { (fields) throws(StateError) in
             var saved: Event = []
-            if try reader.bool("powerButton") { saved.insert(.powerButton) }
-            if try reader.bool("newGeneration") { saved.insert(.newGeneration) }
+            if try fields.bool("powerButton") { saved.insert(.powerButton) }
+            if try fields.bool("newGeneration") { saved.insert(.newGeneration) }
             return saved
         }
         pending.withLock { $0 = saved }

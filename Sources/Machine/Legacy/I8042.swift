@@ -1,6 +1,5 @@
 public import Schema
 import Synchronization
-public import Virtio
 
 /// What is left of the keyboard controller (ports 0x60…0x64): the reset line, and port B of the system control at 0x61.
 ///
@@ -63,9 +62,9 @@ public final class I8042: ByteRegisterDevice {
     }
 
     /// Takes over port B.
-    public func restore(_ state: JSONValue) throws(DeviceError) {
-        let saved = try StateReader.read(state, path: "i8042") { (reader) throws(DeviceError) in
-            PortB(control: try reader.integer("portB", in: 0...0x0F), toggle: try reader.bool("refresh"))
+    public func restore(_ state: SavedValue) throws(StateError) {
+        let saved = try state.read { (fields) throws(StateError) in
+            PortB(control: try fields.integer("portB", in: 0...0x0F), toggle: try fields.bool("refresh"))
         }
         portB.withLock { $0 = saved }
     }

@@ -1,6 +1,5 @@
 public import Schema
 public import Transport
-public import Virtio
 
 /// A device of the platform itself (no virtio): it answers at a range of ports or addresses, and its state can be saved.
 ///
@@ -11,8 +10,8 @@ public protocol MachineDevice: BusDevice {
     static var byteCount: UInt64 { get }
     /// What a snapshot keeps: names and numbers that a person can read.
     var state: JSONValue { get }
-    /// Takes over a saved state. Everything is validated first: after an error the device is as before.
-    func restore(_ state: JSONValue) throws(DeviceError)
+    /// Takes over a saved state. Everything is validated first: after an error in the document the device is as before.
+    func restore(_ state: SavedValue) throws(StateError)
     /// Raises a pending interrupt once more. Called after a wake or a restore, when the interrupt controllers are in place, because an
     /// edge that was sent on the way may have been lost.
     func resume()

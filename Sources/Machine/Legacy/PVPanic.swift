@@ -1,5 +1,4 @@
 public import Schema
-public import Virtio
 
 /// The paravirtual panic port (the pvpanic interface): a guest's kernel says that it has panicked.
 public final class PVPanic: ByteRegisterDevice {
@@ -30,7 +29,7 @@ public final class PVPanic: ByteRegisterDevice {
     public var state: JSONValue { [:] }
 
     /// Checks that nothing is there.
-    public func restore(_ state: JSONValue) throws(DeviceError) { try StateReader.expectEmpty(state, path: "pvpanic") }
+    public func restore(_ state: SavedValue) throws(StateError) { try state.expectEmpty() }
 }
 
 /// A port whose written byte ends the machine with that code: how a bare-metal guest returns a result. Only there when the
@@ -54,5 +53,5 @@ public final class DebugExit: ByteRegisterDevice {
     public var state: JSONValue { [:] }
 
     /// Checks that nothing is there.
-    public func restore(_ state: JSONValue) throws(DeviceError) { try StateReader.expectEmpty(state, path: "debugExit") }
+    public func restore(_ state: SavedValue) throws(StateError) { try state.expectEmpty() }
 }

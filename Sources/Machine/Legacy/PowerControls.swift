@@ -1,6 +1,5 @@
 public import Schema
 import Synchronization
-public import Virtio
 
 /// The ACPI sleep control and status registers of a hardware-reduced platform (ACPI 6.5, 4.8.3.7): the way to switch the machine off.
 ///
@@ -36,9 +35,9 @@ public final class SleepControl: ByteRegisterDevice {
     public var state: JSONValue { ["sleepType": .integer(Int64(sleepType.withLock { $0 }))] }
 
     /// Takes over SLP_TYP.
-    public func restore(_ state: JSONValue) throws(DeviceError) {
-        let type = try StateReader.read(state, path: "sleepControl") { (reader) throws(DeviceError) in
-            try reader.integer("sleepType", in: UInt8(0)...7)
+    public func restore(_ state: SavedValue) throws(StateError) {
+        let type = try state.read { (fields) throws(StateError) in
+            try fields.integer("sleepType", in: UInt8(0)...7)
         }
         sleepType.withLock { $0 = type }
     }
@@ -80,9 +79,9 @@ public final class ResetRegister: ByteRegisterDevice {
     public var state: JSONValue { ["control": .integer(Int64(control.withLock { $0 }))] }
 
     /// Takes over the register's value.
-    public func restore(_ state: JSONValue) throws(DeviceError) {
-        let value = try StateReader.read(state, path: "resetRegister") { (reader) throws(DeviceError) in
-            try reader.integer("control", in: UInt8(0)...Self.stored)
+    public func restore(_ state: SavedValue) throws(StateError) {
+        let value = try state.read { (fields) throws(StateError) in
+            try fields.integer("control", in: UInt8(0)...Self.stored)
         }
         control.withLock { $0 = value & Self.stored }
     }

@@ -1,7 +1,6 @@
 public import Host
 public import Schema
 import Synchronization
-public import Virtio
 
 /// The PC's real-time clock (MC146818 with a century byte): the time of day, and memory that nobody's battery keeps.
 ///
@@ -44,7 +43,7 @@ public final class RealTimeClock: ByteRegisterDevice {
     public var state: JSONValue { chip.withLock { $0.state } }
 
     /// Takes over a saved state: the clock then shows the time of the restore, not of the snapshot.
-    public func restore(_ state: JSONValue) throws(DeviceError) {
+    public func restore(_ state: SavedValue) throws(StateError) {
         let restored = try RealTimeClockRegisters(state: state)
         chip.withLock { $0 = restored }
     }
@@ -172,26 +171,27 @@ struct RealTimeClockRegisters {
 
 extension RealTimeClockRegisters {
     var state: JSONValue {
-        let held: JSONValue = held.map { .array($0.values.map { .integer(Int64($0)) }) } ?? .null
+        let held: JSONValue = held.map { .bytes($0.values) } ?? .null
         return [
             "index": .integer(Int64(index)), "registerA": .integer(Int64(a)), "registerB": .integer(Int64(b)),
             "secondsAheadOfHost": .integer(offset), "heldTime": held,
-            "memory": .array(memory.map { .integer(Int64($0)) }),
+            "memory": .bytes(memory),
         ]
     }
 
-    init(state: JSONValue) throws(DeviceError) {
-        self = try StateReader.read(state, path: "realTimeClock") { (reader) throws(DeviceError) in
+    init(state: SavedValue) throws(StateError) {
+        self = try state.read { (fields) throws(StateError) in
             var restored = RealTimeClockRegisters()
-            restored.index = try reader.integer("index", in: 0...Self.byteCount - 1)
-            restored.a = try reader.integer("registerA", in: 0...0x7F)
-            restored.b = try reader.integer("registerB")
-            restored.offset = try reader.integer("secondsAheadOfHost", in: Self.offsetRange)
-            restored.memory = try reader.bytes("memory", count: Self.byteCount...Self.byteCount)
-            let held = try reader.optionalBytes("heldTime", count: ClockFields.Field.allCases.count)
+            restored.index = try fields.integer("index", in: 0...Self.byteCount - 1)
+            restored.a = try fields.integer("registerA", in: 0...0x7F)
+            restored.b = try fields.integer("registerB")
+            restored.offset = try fields.integer("secondsAheadOfHost", in: Self.offsetRange)
+            restored.memory = try fields.bytes("memory", count: Self.byteCount...Self.byteCount)
+            let count = ClockFields.Field.allCases.count
+            let held = try fields.optional("heldTime") { (held) throws(StateError) in try held.bytes(count: count...count) }
             restored.held = held.flatMap { ClockFields(values: $0) }
             guard (restored.held == nil) == restored.isRunning else {
-                throw DeviceError("realTimeClock.heldTime: expected null exactly when registers A and B let the clock run.")
+                throw fields.error("heldTime", expected: "null exactly when registers A and B let the clock run")
             }
             return restored
         }

@@ -1,7 +1,6 @@
 public import Host
 public import Schema
 import Synchronization
-public import Virtio
 
 /// A 16550A serial port (PC16550D) with batched output: COM1.
 ///
@@ -179,34 +178,34 @@ public final class Serial16550: ByteRegisterDevice {
                 "overrun": .bool(registers.hasOverrun),
                 "transmitterEvent": .bool(registers.transmitterEvent),
                 "configured": .bool(registers.isConfigured),
-                "received": .array(registers.received.bytes.map { .integer(Int64($0)) }),
-                "unwritten": .array(port.output.bytes.map { .integer(Int64($0)) }),
+                "received": .bytes(registers.received.bytes),
+                "unwritten": .bytes(port.output.bytes),
             ]
         }
     }
 
     /// Takes over a saved state; unwritten output goes out with the next `flush()`.
-    public func restore(_ state: JSONValue) throws(DeviceError) {
-        let (registers, output) = try StateReader.read(state, path: "serial") { (reader) throws(DeviceError) in
+    public func restore(_ state: SavedValue) throws(StateError) {
+        let (registers, output) = try state.read { (fields) throws(StateError) in
             var registers = SerialRegisters()
-            registers.interruptEnable = try reader.integer("interruptEnable", in: 0...SerialRegisters.Enable.all)
-            registers.fifoControl = try reader.integer("fifoControl")
+            registers.interruptEnable = try fields.integer("interruptEnable", in: 0...SerialRegisters.Enable.all)
+            registers.fifoControl = try fields.integer("fifoControl")
             let stays = SerialRegisters.FIFOControl.enable | SerialRegisters.FIFOControl.trigger
             guard registers.fifoControl & ~stays == 0, registers.hasFIFOs || registers.fifoControl == 0 else {
-                throw DeviceError("serial.fifoControl: expected 0, or bit 0 with a trigger level in bits 7:6.")
+                throw fields.error("fifoControl", expected: "0, or bit 0 with a trigger level in bits 7:6")
             }
-            registers.lineControl = try reader.integer("lineControl")
-            registers.modemControl = try reader.integer("modemControl", in: 0...SerialRegisters.ModemControl.all)
-            registers.modemChanges = try reader.integer("modemChanges", in: 0...0x0F)
-            registers.scratch = try reader.integer("scratch")
-            registers.divisor = try reader.integer("divisor")
-            registers.hasOverrun = try reader.bool("overrun")
-            registers.transmitterEvent = try reader.bool("transmitterEvent")
-            registers.isConfigured = try reader.bool("configured")
-            for byte in try reader.bytes("received", count: 0...(registers.hasFIFOs ? ByteQueue.capacity : 1)) {
+            registers.lineControl = try fields.integer("lineControl")
+            registers.modemControl = try fields.integer("modemControl", in: 0...SerialRegisters.ModemControl.all)
+            registers.modemChanges = try fields.integer("modemChanges", in: 0...0x0F)
+            registers.scratch = try fields.integer("scratch")
+            registers.divisor = try fields.integer("divisor")
+            registers.hasOverrun = try fields.bool("overrun")
+            registers.transmitterEvent = try fields.bool("transmitterEvent")
+            registers.isConfigured = try fields.bool("configured")
+            for byte in try fields.bytes("received", count: 0...(registers.hasFIFOs ? ByteQueue.capacity : 1)) {
                 _ = registers.received.append(byte)
             }
-            return (registers, OutputBatch(restoring: try reader.bytes("unwritten", count: 0...OutputBatch.capacity)))
+            return (registers, OutputBatch(restoring: try fields.bytes("unwritten", count: 0...OutputBatch.capacity)))
         }
         access { port in
             port.registers = registers

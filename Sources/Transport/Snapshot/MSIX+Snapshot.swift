@@ -10,31 +10,33 @@ extension MSIX {
             return [
                 "table": .array(
                     state.entries.map {
-                        ["address": .hex($0.message.address), "data": .number($0.message.data), "masked": .bool($0.isMasked)]
+                        ["address": .hex($0.message.address), "data": .integer(clamping: $0.message.data), "masked": .bool($0.isMasked)]
                     }),
                 "pending": .array(state.pending.map { .bool($0) }),
-                "vectors": .array(state.vectors.map { .number($0) }),
+                "vectors": .array(state.vectors.map { .integer(clamping: $0) }),
             ]
         }
     }
 
     /// Takes them over, while MSI-X is disabled.
-    func restore(_ saved: SavedValue) throws(RestoreError) {
-        var entries: [Entry] = []
-        for element in try saved.member("table").elements(count: vectorCount) {
-            let message = MSIMessage(address: try element.member("address").hex(), data: try element.member("data").integer())
-            entries.append(Entry(message: message, isMasked: try element.member("masked").bool()))
-        }
-        var pending: [Bool] = []
-        for element in try saved.member("pending").elements(count: vectorCount) { pending.append(try element.bool()) }
-        let count = state.withLock { $0.vectors.count }
-        var vectors: [UInt16] = []
-        for element in try saved.member("vectors").elements(count: count) {
-            let vector: UInt16 = try element.integer()
-            guard vector == Self.noVector || Int(vector) < vectorCount else {
-                throw element.wrong("\(Self.noVector) or a vector below \(vectorCount)")
+    func restore(_ saved: SavedValue) throws(StateError) {
+        let sourceCount = state.withLock { $0.vectors.count }
+        let (entries, pending, vectors) = try saved.read { (fields) throws(StateError) in
+            let entries = try fields.array("table", count: vectorCount...vectorCount) { (entry) throws(StateError) in
+                try entry.read { (fields) throws(StateError) in
+                    let message = MSIMessage(address: try fields.hex("address"), data: try fields.integer("data"))
+                    return Entry(message: message, isMasked: try fields.bool("masked"))
+                }
             }
-            vectors.append(vector)
+            let pending = try fields.array("pending", count: vectorCount...vectorCount) { (bit) throws(StateError) in try bit.bool() }
+            let vectors = try fields.array("vectors", count: sourceCount...sourceCount) { (saved) throws(StateError) in
+                let vector: UInt16 = try saved.integer()
+                guard vector == Self.noVector || Int(vector) < vectorCount else {
+                    throw saved.error(expected: "\(Self.noVector) or a vector below \(vectorCount), found \(vector)")
+                }
+                return vector
+            }
+            return (entries, pending, vectors)
         }
         state.withLock { state in
             state.entries = entries

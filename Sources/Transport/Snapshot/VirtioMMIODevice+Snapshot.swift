@@ -17,12 +17,12 @@ extension VirtioMMIODevice {
 
     /// Registers, queues and the device's own state; asleep only.
     public func snapshot() throws -> JSONValue {
-        try transport.snapshot(kind: .mmio, ["interruptStatus": .number(interrupts.status)])
+        try transport.snapshot(kind: .mmio, ["interruptStatus": .integer(clamping: interrupts.status)])
     }
 
-    /// Takes over a snapshot; asleep and new only, else `LifecycleError`; `RestoreError` names what in it is wrong.
-    public func restore(_ document: JSONValue) throws {
+    /// Takes over a snapshot; asleep and new only, else `LifecycleError`; `StateError` names what in it is wrong.
+    public func restore(_ document: SavedValue) throws {
         let saved = try transport.restore(document, kind: .mmio)
-        interrupts.status = try saved.member("interruptStatus").integer()
+        interrupts.status = try saved.read { (fields) throws(StateError) in try fields.integer("interruptStatus", in: 0...3) }
     }
 }

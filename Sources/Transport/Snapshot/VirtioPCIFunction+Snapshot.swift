@@ -22,36 +22,45 @@ extension VirtioPCIFunction {
             var bars: [String: JSONValue] = [:]
             for bar in state.space.bars { bars["\(bar.index)"] = .hex(state.space.address(of: bar)) }
             return [
-                "configuration": .object(savedRegisters.mapValues { .number(state.space.get(at: $0.offset, width: $0.width)) }),
-                "bars": .object(bars), "msix": .object(interrupts.msix.snapshot()), "isr": .number(interrupts.isr),
+                "configuration": .object(savedRegisters.mapValues { .integer(clamping: state.space.get(at: $0.offset, width: $0.width)) }),
+                "bars": .object(bars), "msix": .object(interrupts.msix.snapshot()), "isr": .integer(clamping: interrupts.isr),
             ]
         }
         return try transport.snapshot(kind: .pci, .object(own))
     }
 
-    /// Takes over a snapshot; asleep and new only, else `LifecycleError`; `RestoreError` names what in it is wrong.
-    public func restore(_ document: JSONValue) throws {
+    /// Takes over a snapshot; asleep and new only, else `LifecycleError`; `StateError` names what in it is wrong.
+    public func restore(_ document: SavedValue) throws {
         let saved = try transport.restore(document, kind: .pci)
         try state.withLock { state in
             unmapBARs(&state)
-            let configuration = try saved.member("configuration")
-            for (name, register) in savedRegisters {
-                let limit = UInt32.max >> UInt32(32 - 8 * register.width)
-                // Through the guest's masks: a snapshot cannot change what a guest cannot change.
-                state.space.write(
-                    try configuration.member(name).integer(upTo: limit), at: register.offset, width: register.width)
+            let parts = try saved.read { (fields) throws(StateError) in
+                (
+                    configuration: fields["configuration"], bars: fields["bars"], msix: fields["msix"],
+                    isr: try fields.integer("isr", in: UInt8(0)...3)
+                )
             }
-            for bar in state.space.bars {
-                let place = try saved.member("bars").member("\(bar.index)")
-                let address = try place.hex()
-                guard address & (bar.size - 1) == 0, bar.is64Bit || address <= UInt64(UInt32.max) else {
-                    throw place.wrong("an address that is a multiple of 0x\(String(bar.size, radix: 16))")
+            try parts.configuration.read { (fields) throws(StateError) in
+                for (name, register) in savedRegisters {
+                    let limit = UInt32.max >> UInt32(32 - 8 * register.width)
+                    // Through the guest's masks: a snapshot cannot change what a guest cannot change.
+                    state.space.write(try fields.integer(name, in: 0...limit), at: register.offset, width: register.width)
                 }
-                state.space.setAddress(address, of: bar)
+            }
+            try parts.bars.read { (fields) throws(StateError) in
+                for bar in state.space.bars {
+                    let address = try fields.hex("\(bar.index)", upTo: bar.is64Bit ? .max : UInt64(UInt32.max))
+                    guard address & (bar.size - 1) == 0 else {
+                        throw fields.error(
+                            "\(bar.index)",
+                            expected: "a multiple of 0x\(String(bar.size, radix: 16)), found 0x\(String(address, radix: 16))")
+                    }
+                    state.space.setAddress(address, of: bar)
+                }
             }
             // Enable and mask take effect at `wake`, with the BARs.
-            try interrupts.msix.restore(try saved.member("msix"))
-            interrupts.isr = try saved.member("isr").integer()
+            try interrupts.msix.restore(parts.msix)
+            interrupts.isr = parts.isr
         }
     }
 

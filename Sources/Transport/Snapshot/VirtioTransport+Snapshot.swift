@@ -15,13 +15,13 @@ extension VirtioTransport {
             for index in state.queues.indices { queues.append(queueState(index, &state)) }
             let transport: [String: JSONValue] = [
                 "kind": .string(kind.rawValue), kind.rawValue: own,
-                "status": .number(signals.status.rawValue),
+                "status": .integer(clamping: signals.status.rawValue),
                 "driverFeatures": .hex(state.driverFeatures.rawValue),
                 "acceptedUnknownFeatures": .bool(state.acceptedUnknownFeatures),
-                "deviceFeatureSelect": .number(state.deviceFeatureSelect),
-                "driverFeatureSelect": .number(state.driverFeatureSelect),
-                "queueSelect": .number(state.queueSelect),
-                "configurationGeneration": .number(state.configuration.generation),
+                "deviceFeatureSelect": .integer(clamping: state.deviceFeatureSelect),
+                "driverFeatureSelect": .integer(clamping: state.driverFeatureSelect),
+                "queueSelect": .integer(clamping: state.queueSelect),
+                "configurationGeneration": .integer(clamping: state.configuration.generation),
                 "configurationChangePending": .bool(signals.isConfigurationChangePending),
             ]
             return [
@@ -35,71 +35,97 @@ extension VirtioTransport {
 
     /// Takes everything over but what only one kind of transport has, which it returns. The lifecycle changes only when all of it went
     /// well.
-    func restore(_ document: JSONValue, kind: TransportKind) throws -> SavedValue {
-        let root = SavedValue(value: document, path: "")
+    func restore(_ document: SavedValue, kind: TransportKind) throws -> SavedValue {
+        let parts = try document.read { (fields) throws(StateError) in
+            (lifecycle: fields["lifecycle"], transport: fields["transport"], queues: fields["queues"], device: fields["device"])
+        }
+        let (phase, needsReset) = try parts.lifecycle.read { (fields) throws(StateError) in
+            (try fields.choice("phase", of: Lifecycle.Phase.self), try fields.bool("needsReset"))
+        }
         return try state.withLock { state in
-            let life = try root.member("lifecycle")
-            let phase: Lifecycle.Phase = try life.member("phase").choice()
-            let needsReset = try life.member("needsReset").bool()
             let next = try state.lifecycle.after(.restore(phase, needsReset: needsReset))
-
-            let saved = try root.member("transport")
-            let savedKind: TransportKind = try saved.member("kind").choice()
-            guard savedKind == kind else { throw try saved.member("kind").wrong("\"\(kind.rawValue)\", found \"\(savedKind.rawValue)\"") }
-            let status = DeviceStatus(rawValue: try saved.member("status").integer())
-            try check(status, at: try saved.member("status"), against: next)
-            let features = Features(rawValue: try saved.member("driverFeatures").hex())
-            if status.contains(.featuresOK), !features.isSubset(of: offered) || !features.contains(.version1) {
-                throw try saved.member("driverFeatures").wrong(
-                    "features that this device offers (0x\(String(offered.rawValue, radix: 16))), VIRTIO_F_VERSION_1 among them")
+            let saved = try parts.transport.read { (fields) throws(StateError) in
+                try restoreRegisters(&fields, kind: kind, lifecycle: next, &state)
             }
-            state.driverFeatures = features
-            state.acceptedUnknownFeatures = try saved.member("acceptedUnknownFeatures").bool()
-            state.deviceFeatureSelect = try saved.member("deviceFeatureSelect").integer()
-            state.driverFeatureSelect = try saved.member("driverFeatureSelect").integer()
-            state.queueSelect = try saved.member("queueSelect").integer()
-            state.configuration = ConfigurationShadow(generation: try saved.member("configurationGeneration").integer())
-
             var parked = QueueSet(count: queueCount)
-            for (index, queue) in try root.member("queues").elements(count: queueCount).enumerated() {
+            for (index, queue) in try parts.queues.elements(count: queueCount...queueCount).enumerated() {
                 try restoreQueue(index, queue, isActive: phase == .active, &state, into: &parked)
             }
-            if status.contains(.featuresOK) { device.acknowledge(features) }
-            try device.restore(try root.member("device").value)
+            if saved.status.contains(.featuresOK) { device.acknowledge(state.driverFeatures) }
+            try device.restore(parts.device)
             state.parked = phase == .active ? consume parked : nil
             state.lifecycle = next
-            signals.restore(status, isConfigurationChangePending: try saved.member("configurationChangePending").bool())
-            return try saved.member(kind.rawValue)
+            signals.restore(saved.status, isConfigurationChangePending: saved.isConfigurationChangePending)
+            return saved.own
         }
     }
 
+    /// What `restoreRegisters` leaves to its caller.
+    private struct SavedRegisters {
+        let status: DeviceStatus
+        let isConfigurationChangePending: Bool
+        /// What only one kind of transport has.
+        let own: SavedValue
+    }
+
+    private func restoreRegisters(
+        _ fields: inout StateFields, kind: TransportKind, lifecycle: Lifecycle, _ state: inout TransportState
+    ) throws(StateError) -> SavedRegisters {
+        let savedKind: TransportKind = try fields.choice("kind")
+        guard savedKind == kind else {
+            throw fields.error("kind", expected: "\"\(kind.rawValue)\", found \"\(savedKind.rawValue)\"")
+        }
+        let status = DeviceStatus(rawValue: try fields.integer("status"))
+        try check(status, at: fields["status"], against: lifecycle)
+        let features = Features(rawValue: try fields.hex("driverFeatures"))
+        if status.contains(.featuresOK), !features.isSubset(of: offered) || !features.contains(.version1) {
+            throw fields.error(
+                "driverFeatures",
+                expected: "features that this device offers (0x\(String(offered.rawValue, radix: 16))), VIRTIO_F_VERSION_1 among them")
+        }
+        state.driverFeatures = features
+        state.acceptedUnknownFeatures = try fields.bool("acceptedUnknownFeatures")
+        state.deviceFeatureSelect = try fields.integer("deviceFeatureSelect")
+        state.driverFeatureSelect = try fields.integer("driverFeatureSelect")
+        state.queueSelect = try fields.integer("queueSelect")
+        state.configuration = ConfigurationShadow(generation: try fields.integer("configurationGeneration"))
+        return SavedRegisters(
+            status: status, isConfigurationChangePending: try fields.bool("configurationChangePending"), own: fields[kind.rawValue])
+    }
+
     /// A status field that no device in that state can have.
-    private func check(_ status: DeviceStatus, at place: SavedValue, against lifecycle: Lifecycle) throws(RestoreError) {
-        guard status.subtracting(DeviceStatus.driverBits.union(.needsReset)).isEmpty else { throw place.wrong("known status bits") }
+    private func check(_ status: DeviceStatus, at place: SavedValue, against lifecycle: Lifecycle) throws(StateError) {
+        guard status.subtracting(DeviceStatus.driverBits.union(.needsReset)).isEmpty else {
+            throw place.error(expected: "known status bits")
+        }
         guard status.contains(.needsReset) == lifecycle.needsReset else {
-            throw place.wrong("DEVICE_NEEDS_RESET to agree with lifecycle.needsReset")
+            throw place.error(expected: "DEVICE_NEEDS_RESET to agree with lifecycle.needsReset")
         }
         // DRIVER_OK without an active device is what a failed activation leaves.
         let isReady = status.contains(.driverOK)
         guard isReady == (lifecycle.phase == .active) || (isReady && lifecycle.needsReset) else {
-            throw place.wrong("DRIVER_OK to agree with lifecycle.phase")
+            throw place.error(expected: "DRIVER_OK to agree with lifecycle.phase")
         }
-        guard !isReady || status.contains([.acknowledge, .driver, .featuresOK]) else { throw place.wrong("FEATURES_OK before DRIVER_OK") }
+        guard !isReady || status.contains([.acknowledge, .driver, .featuresOK]) else {
+            throw place.error(expected: "FEATURES_OK before DRIVER_OK")
+        }
     }
 
     private func queueState(_ index: Int, _ state: inout TransportState) -> JSONValue {
         let configuration = state.queues[index]
         var members: [String: JSONValue] = [
-            "size": .number(configuration.size), "ready": .bool(configuration.ready),
+            "size": .integer(clamping: configuration.size), "ready": .bool(configuration.ready),
             "descriptorArea": .hex(configuration.descriptorArea), "driverArea": .hex(configuration.driverArea),
             "deviceArea": .hex(configuration.deviceArea),
         ]
+        // null: the device does not have the queue.
+        members["position"] = .null
         if let queue = state.parked?.take(index) {
             let position = queue.ring.position
             state.parked?.put(queue)
             members["position"] = [
-                "available": .number(position.available), "availableWrap": .bool(position.availableWrap),
-                "used": .number(position.used), "usedWrap": .bool(position.usedWrap),
+                "available": .integer(clamping: position.available), "availableWrap": .bool(position.availableWrap),
+                "used": .integer(clamping: position.used), "usedWrap": .bool(position.usedWrap),
             ]
         }
         return .object(members)
@@ -107,22 +133,30 @@ extension VirtioTransport {
 
     private func restoreQueue(
         _ index: Int, _ saved: SavedValue, isActive: Bool, _ state: inout TransportState, into parked: inout QueueSet
-    ) throws(RestoreError) {
+    ) throws(StateError) {
         var configuration = QueueConfiguration(maxSize: state.queues[index].maxSize)
-        configuration.size = try saved.member("size").integer(upTo: configuration.maxSize)
-        guard configuration.size > 0 else { throw try saved.member("size").wrong("at least 1") }
-        configuration.ready = try saved.member("ready").bool()
-        configuration.descriptorArea = try saved.member("descriptorArea").hex()
-        configuration.driverArea = try saved.member("driverArea").hex()
-        configuration.deviceArea = try saved.member("deviceArea").hex()
+        let position = try saved.read { (fields) throws(StateError) in
+            configuration.size = try fields.integer("size", in: 1...configuration.maxSize)
+            configuration.ready = try fields.bool("ready")
+            configuration.descriptorArea = try fields.hex("descriptorArea")
+            configuration.driverArea = try fields.hex("driverArea")
+            configuration.deviceArea = try fields.hex("deviceArea")
+            let position = try fields.optional("position") { (position) throws(StateError) in
+                try position.read { (fields) throws(StateError) in
+                    QueuePosition(
+                        available: try fields.integer("available"), availableWrap: try fields.bool("availableWrap"),
+                        used: try fields.integer("used"), usedWrap: try fields.bool("usedWrap"))
+                }
+            }
+            guard position == nil || isActive && configuration.ready else {
+                throw fields.error("position", expected: "null, because the queue is not in use")
+            }
+            return position
+        }
         state.queues[index] = configuration
-        guard let place = try saved.optionalMember("position") else { return }
-        guard isActive, configuration.ready else { throw place.wrong("no position, because the queue is not in use") }
-        let position = QueuePosition(
-            available: try place.member("available").integer(), availableWrap: try place.member("availableWrap").bool(),
-            used: try place.member("used").integer(), usedWrap: try place.member("usedWrap").bool())
+        guard let position else { return }
         do throws(QueueFault) { parked.put(try makeQueue(index, state, at: position)) } catch {
-            throw saved.wrong("a queue that can be set up; this one cannot: \(error)")
+            throw saved.error(expected: "a queue that can be set up; this one cannot: \(error)")
         }
     }
 }

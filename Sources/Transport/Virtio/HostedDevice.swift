@@ -16,7 +16,7 @@ public protocol HostedDevice: AnyObject, Sendable {
     func wake() throws
     /// Registers, queues and the device's own state; asleep only.
     func snapshot() throws -> JSONValue
-    /// Takes over a snapshot; asleep and new only. Anything missing, mistyped or out of range is a `RestoreError`, and the device is then
+    /// Takes over a snapshot; asleep and new only. Anything missing, mistyped or out of range is a `StateError`, and the device is then
     /// fit for nothing but to be dropped.
-    func restore(_ state: JSONValue) throws
+    func restore(_ state: SavedValue) throws
 }

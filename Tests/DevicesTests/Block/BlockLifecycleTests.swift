@@ -70,7 +70,7 @@ struct BlockLifecycleTests {
         let other = try BlockHarness.makeDevice(variant, disk.file)
         let wasActive = other.sleep() != nil
         #expect(!wasActive)
-        try other.restore(state)
+        try other.restore(SavedValue(state))
         #expect(other.snapshot() == state)
         try disk.harness.wake(other)
         for request in requests { #expect(try disk.finish(request).status == BlockHarness.ok) }
@@ -92,10 +92,11 @@ struct BlockLifecycleTests {
             var damaged = state
             damaged[name] = value
             let device = try BlockHarness.makeDevice(variant, disk.file)
-            #expect(throws: DeviceError.self) { try device.restore(.object(damaged)) }
+            let error = #expect(throws: StateError.self) { try device.restore(SavedValue(.object(damaged), path: "device")) }
+            #expect(error?.path == "device.\(name)")
         }
-        #expect(throws: DeviceError.self) { try disk.device.restore([]) }
-        try disk.device.restore(.object(state))
+        #expect(throws: StateError.self) { try disk.device.restore(SavedValue([])) }
+        try disk.device.restore(SavedValue(.object(state)))
     }
 
     @Test("2.4.2 after a reset with I/O in flight, guest memory is not written any more", arguments: Variant.all)

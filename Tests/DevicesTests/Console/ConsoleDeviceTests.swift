@@ -1,6 +1,7 @@
 import Glibc
 import Host
 import Schema
+import TestSupport
 import Testing
 import Virtio
 import Virtqueue
@@ -205,14 +206,18 @@ struct ConsoleDeviceTests {
         let second = try ConsoleDevice(ConsoleConfiguration(label: "hvc", packedRing: true), backend: try .stream(pair.first))
         let isInactive = second.sleep() == nil
         #expect(isInactive)
-        try second.restore(saved)
+        try second.restore(SavedValue(saved))
         #expect(second.snapshot() == saved)
         try console.harness.wake(second)
         #expect(console.harness.configuration(at: 0, as: UInt16.self) == 100)
         let other = try ConsolePeer(pair.second)
         try other.write("three")
         #expect(try console.read(5) == "three")
-        #expect(throws: DeviceError.self) { try second.restore(["columns": 1]) }
+        for mutation in mutations(of: saved) {
+            let error = #expect(throws: StateError.self, "\(mutation)") { try second.restore(SavedValue(mutation.document)) }
+            #expect(error?.path == mutation.blamed, "\(mutation)")
+        }
+        #expect(second.snapshot() == saved)
     }
 
     @Test("5.3.6.1 chains of the wrong direction are given back and do no harm", arguments: Rings.both)

@@ -92,9 +92,9 @@ struct EntropyDeviceTests {
         let state = try harness.device.snapshot()
         #expect(state == [:])
         let other = try EntropyDevice(EntropyConfiguration(label: "rng"))
-        try other.restore(state)
-        #expect(throws: DeviceError.self) { try other.restore(["surplus": 1]) }
-        #expect(throws: DeviceError.self) { try other.restore(7) }
+        try other.restore(SavedValue(state))
+        #expect(throws: StateError.self) { try other.restore(SavedValue(["surplus": 1])) }
+        #expect(throws: StateError.self) { try other.restore(SavedValue(7)) }
         try harness.wake(other)
         #expect(try ask(harness, [64]).count == 64)
         #expect(try harness.stopQueue(0))

@@ -155,7 +155,7 @@ struct NetworkControlTests {
         let saved = try net.device.snapshot()
         let (second, peer) = try NetworkHarness.streamDevice()
         #expect(try second.sleep() == nil)
-        try second.restore(saved)
+        try second.restore(SavedValue(saved))
         #expect(try second.snapshot() == saved)
         second.acknowledge(net.harness.features)
         #expect(try second.snapshot() == saved)
@@ -182,10 +182,11 @@ struct NetworkControlTests {
             var state = good
             state[key] = value
             let before = personality
-            #expect(throws: ConfigError.self, "\(key)") { try personality.restore(.object(state)) }
+            let error = #expect(throws: StateError.self, "\(key)") { try personality.restore(SavedValue(.object(state), path: "device")) }
+            #expect(error?.path.hasPrefix("device.\(key)") == true, "\(key)")
             #expect(personality == before)
         }
-        try personality.restore(.object(good))
+        try personality.restore(SavedValue(.object(good)))
     }
 
     @Test("MAC addresses are read, written and derived")

@@ -1,4 +1,5 @@
 import Hypervisor
+import TestSupport
 import Testing
 
 @testable import Machine

@@ -2,6 +2,7 @@ import Host
 import Hypervisor
 import Schema
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Machine
@@ -269,7 +270,7 @@ import Testing
         let copy = IOAPIC(routing: other)
         let held = try #require(copy.line(16))
         held.setLevel(true)
-        try copy.restore(state)
+        try copy.restore(SavedValue(state))
         #expect(copy.state == state)
         #expect(other.take() == [], "a restore sends nothing")
         #expect(other.contents.withLock { $0.routes } == routing.contents.withLock { $0.routes })
@@ -301,15 +302,15 @@ import Testing
         let state = chip.state
         guard case .array(let entries)? = field(state, "pins") else { return #expect(Bool(false)) }
         func with(_ entry: JSONValue) -> JSONValue { changing(state, "pins", to: .array([entry] + entries.dropFirst())) }
-        #expect(refusal(chip, changing(state, "id", to: 16)) == "ioapic.id: expected an integer from 0 to 15, found 16.")
-        #expect(refusal(chip, changing(state, "pins", to: [])) == "ioapic.pins: expected an array of 24 elements, found an array.")
-        #expect(refusal(chip, with(changing(entries[0], "vector", to: 300)))?.hasPrefix("ioapic.pins[0].vector: expected") == true)
+        #expect(refusal(chip, changing(state, "id", to: 16)) == "device.id: expected an integer from 0 to 15, found 16.")
+        #expect(refusal(chip, changing(state, "pins", to: [])) == "device.pins: expected an array of 24 elements, found 0.")
+        #expect(refusal(chip, with(changing(entries[0], "vector", to: 300)))?.hasPrefix("device.pins[0].vector: expected") == true)
         #expect(refusal(chip, with(changing(entries[0], "trigger", to: "sometimes")))?.contains("edge, level") == true)
         #expect(refusal(chip, with(changing(entries[0], "remoteIRR", to: true)))?.contains("not level-triggered") == true)
         #expect(
-            refusal(chip, with(changing(entries[0], "colour", to: "red")))
-                == "ioapic.pins[0].colour: is not a field of this device's state.")
-        #expect(refusal(chip, .null) == "ioapic: expected an object, found null.")
+            refusal(chip, with(changing(entries[0], "colour", to: "red")))?
+                .hasPrefix("device.pins[0].colour: expected no field of this name; known here: asserted, delivery, destination,") == true)
+        #expect(refusal(chip, .null) == "device: expected an object, found null.")
         #expect(chip.state == state)
     }
 }

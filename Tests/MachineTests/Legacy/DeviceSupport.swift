@@ -1,22 +1,9 @@
 import Schema
 import Synchronization
+import TestSupport
 import Transport
-import Virtio
 
 @testable import Machine
-
-/// A small, repeatable source of random numbers (SplitMix64).
-struct SeededRandom: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
-}
 
 /// Writes down what happened.
 final class Recorder<Item: Sendable>: Sendable {
@@ -49,10 +36,10 @@ func field(_ state: JSONValue, _ key: String) -> JSONValue? {
     return members[key]
 }
 
-/// Why a device refused a state; nil when it took it.
+/// Why a device refused a state that stands at `device` in its document; nil when it took it.
 func refusal(_ device: any MachineDevice, _ state: JSONValue) -> String? {
-    do throws(DeviceError) {
-        try device.restore(state)
+    do throws(StateError) {
+        try device.restore(SavedValue(state, path: "device"))
         return nil
     } catch {
         return error.description

@@ -2,6 +2,7 @@ import Glibc
 import Host
 import Schema
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Machine
@@ -143,7 +144,7 @@ import Testing
         write(0x20, 0xAB)
         let other = Host(Self.leapDay + 3600 * 24 * 365)
         let copy = RealTimeClock(now: { other.time.withLock { $0 } })
-        try copy.restore(clock.state)
+        try copy.restore(SavedValue(clock.state))
         #expect(copy.state == clock.state)
         copy.write(2, at: 0, width: 1)
         #expect(copy.read(at: 1, width: 1) == 0x07)
@@ -153,10 +154,11 @@ import Testing
 
     @Test("A state that contradicts itself is refused")
     func refusals() {
-        #expect(
-            refusal(clock, changing(clock.state, "index", to: 128)) == "realTimeClock.index: expected an integer from 0 to 127, found 128.")
+        #expect(refusal(clock, changing(clock.state, "index", to: 128)) == "device.index: expected an integer from 0 to 127, found 128.")
         #expect(refusal(clock, changing(clock.state, "registerB", to: 0x82))?.contains("heldTime") == true)
-        #expect(refusal(clock, changing(clock.state, "heldTime", to: [1, 2])) != nil)
+        #expect(
+            refusal(clock, changing(clock.state, "heldTime", to: [1, 2]))
+                == "device.heldTime: expected an array of 8 elements or null, found 2.")
         #expect(refusal(clock, changing(clock.state, "memory", to: [0])) != nil)
         #expect(refusal(clock, changing(clock.state, "secondsAheadOfHost", to: .integer(.max))) != nil)
         write(11, 0x82)

@@ -1,6 +1,7 @@
 import Host
 import Schema
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Machine
@@ -312,7 +313,7 @@ struct SerialBench {
         #expect(bench.receive("in") == 2)
         let state = bench.port.state
         let copy = try SerialBench()
-        try copy.port.restore(state)
+        try copy.port.restore(SavedValue(state))
         #expect(copy.port.state == state)
         #expect(copy.port.hasPending)
         #expect(copy.notices.take() == ["pending"])
@@ -334,11 +335,11 @@ struct SerialBench {
         let bench = try SerialBench()
         let state = bench.port.state
         #expect(refusal(bench.port, state) == nil)
-        #expect(refusal(bench.port, changing(state, "scratch", to: 256)) == "serial.scratch: expected an integer from 0 to 255, found 256.")
+        #expect(refusal(bench.port, changing(state, "scratch", to: 256)) == "device.scratch: expected an integer from 0 to 255, found 256.")
         #expect(refusal(bench.port, changing(state, "fifoControl", to: 0x40)) != nil)
         #expect(refusal(bench.port, changing(state, "received", to: [1, 2])) != nil, "two bytes without FIFOs")
         #expect(refusal(bench.port, changing(state, "unwritten", to: .array(Array(repeating: 65, count: 257)))) != nil)
-        #expect(refusal(bench.port, changing(state, "overrun", to: nil)) == "serial.overrun: is missing.")
+        #expect(refusal(bench.port, changing(state, "overrun", to: nil)) == "device.overrun: expected true or false, found nothing.")
         #expect(bench.port.state == state)
     }
 

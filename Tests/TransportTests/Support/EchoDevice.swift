@@ -105,10 +105,8 @@ final class EchoDevice: VirtioDevice {
         }
     }
     func snapshot() throws(DeviceError) -> JSONValue { ["echoed": .integer(state.withLock { $0.echoed })] }
-    func restore(_ saved: JSONValue) throws(DeviceError) {
-        guard case .object(let members) = saved, case .integer(let count)? = members["echoed"] else {
-            throw DeviceError("device.echoed is missing.")
-        }
+    func restore(_ saved: SavedValue) throws(StateError) {
+        let count = try saved.read { (fields) throws(StateError) in try fields.integer("echoed", in: Int64(0)...(1 << 40)) }
         state.withLock { $0.echoed = count }
     }
 
