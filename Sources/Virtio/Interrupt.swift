@@ -3,7 +3,7 @@
 /// The three calls come from device threads. They must not wait for the transport's lock, which is held while a device is being
 /// stopped: whoever stops a worker waits for exactly these threads.
 public protocol InterruptSink: AnyObject, Sendable {
-    /// Sends a used buffer notification for the queue (virtio 1.3, 2.7.7, 2.8.9.2).
+    /// Sends a used buffer notification for the queue (virtio 1.3, 2.7.7, 2.8.9.2). Only the thread that has the queue calls it.
     func queueUsed(_ queue: Int)
     /// Sends a configuration change notification, after making the change visible through the generation count (2.5.1).
     func configurationChanged()
@@ -18,7 +18,7 @@ public struct Interrupt: Sendable {
     /// Notifications go to `sink`.
     public init(_ sink: any InterruptSink) { self.sink = sink }
 
-    /// Tells the driver that the queue has used buffers. Call it only when `DeviceQueue.publish` said so.
+    /// Tells the driver that the queue has used buffers. Call it only when `DeviceQueue.publish` said so, on the same thread.
     public func signalQueue(_ index: Int) { sink.queueUsed(index) }
 
     /// Tells the driver that the configuration space has changed.

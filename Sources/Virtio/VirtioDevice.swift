@@ -52,6 +52,9 @@ public protocol VirtioDevice: AnyObject, Sendable {
     var keepDescriptors: [Int32] { get }
     /// A region of memory shared with the driver (virtio 1.3, 2.10), and how it wants to be mapped; nil when there is none.
     var sharedMemory: SharedMemoryRequest? { get }
+    /// What the device has done since it was made, by name: for its owner, not for the driver. Read from any thread at any time; each
+    /// number only grows, also through resets and sleep. It is no part of a snapshot.
+    var counters: [String: UInt64] { get }
 
     /// Takes note of the negotiated features: once, when the driver has set FEATURES_OK and the host has accepted the set.
     func acknowledge(_ features: Features)
@@ -136,6 +139,8 @@ extension VirtioDevice {
     public var bootOrder: UInt? { nil }
     /// None.
     public var sharedMemory: SharedMemoryRequest? { nil }
+    /// Nothing is counted.
+    public var counters: [String: UInt64] { [:] }
     /// Nothing to remember.
     public func acknowledge(_ features: Features) {}
     /// No writable field.

@@ -8,6 +8,8 @@ public final class BlockDevice: VirtioDevice {
     private let backend: BlockBackend
     private let space: BlockConfigurationSpace
     private let workers: any QueueHost
+    /// One for each worker.
+    let counterBlocks: [BlockCounters]
     private let serial: String
     /// What the driver has accepted.
     private let negotiated = Atomic<UInt64>(0)
@@ -77,7 +79,8 @@ public final class BlockDevice: VirtioDevice {
         space = BlockConfigurationSpace(
             features: features, segments: BlockLimits.chainCapacity(queueSize: queueSize) - 2, block: blockSize,
             physicalBlock: properties.physicalBlock, queues: queueCount)
-        let layout = WorkerLayout(label: label, queues: queueCount, workers: workerCount)
+        counterBlocks = (0..<workerCount).map { _ in BlockCounters() }
+        let layout = WorkerLayout(label: label, queues: queueCount, counters: counterBlocks)
         let perWorker = (queueCount + workerCount - 1) / workerCount * BlockLimits.inFlight(queueSize: queueSize)
         var workers: (any QueueHost)?
         if engine != .sync {
@@ -105,14 +108,17 @@ public final class BlockDevice: VirtioDevice {
     private struct WorkerLayout {
         let label: String
         let queues: Int
-        let workers: Int
+        /// As many as there are workers.
+        let counters: [BlockCounters]
 
         func workers<Engine: BlockEngine & ~Copyable>(
             _ backend: BlockBackend, _ engine: () throws(SystemError) -> Engine
         ) throws(SystemError) -> DeviceWorkers<BlockWorker<Engine>> {
             var workloads: [Slot<BlockWorker<Engine>>] = []
-            for _ in 0..<workers { workloads.append(Slot(try BlockWorker(backend, engine: try engine(), queueCount: queues))) }
-            return DeviceWorkers(label: label, workloads: workloads, assignment: (0..<queues).map { $0 % workers })
+            for counters in counters {
+                workloads.append(Slot(try BlockWorker(backend, engine: try engine(), queueCount: queues, counters: counters)))
+            }
+            return DeviceWorkers(label: label, workloads: workloads, assignment: (0..<queues).map { $0 % counters.count })
         }
     }
 

@@ -15,6 +15,7 @@ struct BlockQueue: ~Copyable, Sendable {
     }
 
     private var queue: ActiveQueue
+    private let counters: BlockCounters
     private var slots: FixedArray<BlockSlot?>
     /// The slots that exist and are free; the others are made when they are first needed, and then kept.
     private var free: [Int] = []
@@ -25,7 +26,9 @@ struct BlockQueue: ~Copyable, Sendable {
     /// Requests that the engine works on.
     private var inFlight = 0
 
-    init(_ queue: consuming ActiveQueue) {
+    /// Takes a queue over; `counters` are those of its worker.
+    init(_ queue: consuming ActiveQueue, counters: BlockCounters) {
+        self.counters = counters
         let size = queue.ring.configuration.maxSize
         slots = FixedArray(count: BlockLimits.inFlight(queueSize: size)) { _ in nil }
         chainCapacity = BlockLimits.chainCapacity(queueSize: size)
@@ -120,7 +123,7 @@ struct BlockQueue: ~Copyable, Sendable {
     }
 
     private mutating func complete(_ number: Int, _ status: BlockStatus) {
-        slots[number]?.complete(status, &queue.ring)
+        slots[number]?.complete(status, &queue.ring, counters)
         inFlight -= 1
         free.append(number)
     }

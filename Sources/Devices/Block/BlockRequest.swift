@@ -17,8 +17,9 @@ struct BlockRequest {
         case broken
     }
 
-    private enum Kind {
-        case read, write, flush, discard, writeZeroes
+    /// What the driver asked for.
+    enum Kind {
+        case read, write, flush, identity, discard, writeZeroes
     }
 
     private struct Range {
@@ -32,7 +33,10 @@ struct BlockRequest {
         case punchHole, zeroRange, write
     }
 
-    private var kind = Kind.flush
+    /// What it is, once `begin` has looked at it; says nothing when that failed.
+    private(set) var kind = Kind.flush
+    /// How much data a read or a write is about.
+    private(set) var byteCount: UInt64 = 0
     private var position: UInt64 = 0
     private var status: HostRange?
     private var ranges = InlineArray<16, Range>(repeating: Range())
@@ -64,6 +68,7 @@ struct BlockRequest {
             isSynchronizing = true
             return .run
         case 8:
+            kind = .identity
             // The driver must give 20 bytes for the ID (5.2.6.1).
             guard chain.writableBytes >= BlockLimits.identity else { return .done(.ioError) }
             let identity = backend.identity
@@ -86,6 +91,7 @@ struct BlockRequest {
             return .done(.ioError)
         }
         position = offset
+        byteCount = count
         return count == 0 ? .done(.ok) : .run
     }
 
@@ -135,7 +141,7 @@ struct BlockRequest {
         switch kind {
         case .read: return .read(at: position)
         case .write: return .write(at: position)
-        case .flush: return .synchronize
+        case .flush, .identity: return .synchronize
         case .discard, .writeZeroes:
             let range = ranges[rangeIndex]
             if kind == .discard, backend.isBlockDevice { return .discardBlocks(at: range.offset, count: range.count) }
@@ -162,7 +168,7 @@ struct BlockRequest {
             guard result > 0 else { return .ioError }
             position &+= UInt64(chain.skipReadable(Int(result)))
             return chain.readableBytes > 0 ? nil : stable(backend)
-        case .flush:
+        case .flush, .identity:
             return .ok
         case .discard, .writeZeroes:
             if method == .write {

@@ -28,8 +28,9 @@ struct BlockSlot: ~Copyable, Sendable {
     /// Judges the result of a step; nil when there is another one.
     mutating func finish(_ result: Int32, _ backend: BlockBackend) -> BlockStatus? { request.finish(result, &chain, backend) }
 
-    /// Writes the status and gives the chain back to the driver, used.
-    mutating func complete(_ status: BlockStatus, _ ring: inout GuestQueue) {
+    /// Writes the status, counts the request and gives the chain back to the driver, used.
+    mutating func complete(_ status: BlockStatus, _ ring: inout GuestQueue, _ counters: BlockCounters) {
+        counters.count(request.kind, bytes: request.byteCount, status)
         let written = request.end(status, &chain)
         ring.complete(chain, written: written)
     }

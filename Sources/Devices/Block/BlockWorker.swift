@@ -5,6 +5,7 @@ import Virtio
 /// submission, all completed, one publication).
 struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
     private let backend: BlockBackend
+    private let counters: BlockCounters
     private let poller: Poller
     private var engine: Engine
     /// By queue index.
@@ -14,10 +15,11 @@ struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
     private static var stopToken: UInt64 { .max }
     private static var completionToken: UInt64 { .max - 1 }
 
-    init(_ backend: BlockBackend, engine: consuming Engine, queueCount: Int) throws(SystemError) {
+    init(_ backend: BlockBackend, engine: consuming Engine, queueCount: Int, counters: BlockCounters) throws(SystemError) {
         let poller = try Poller()
         if let descriptor = engine.completionDescriptor { try poller.add(descriptor, token: Self.completionToken) }
         self.backend = backend
+        self.counters = counters
         self.poller = poller
         self.engine = engine
         self.queues = FixedArray(count: queueCount) { _ in nil }
@@ -28,7 +30,7 @@ struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
     mutating func attach(_ queue: consuming ActiveQueue) {
         let index = queue.index
         guard queues.indices.contains(index) else { return }
-        queues[index] = BlockQueue(queue)
+        queues[index] = BlockQueue(queue, counters: counters)
     }
 
     mutating func detach(_ index: Int) -> ActiveQueue? {

@@ -37,6 +37,7 @@ public final class ConsoleDevice: VirtioDevice {
     private let workers: DeviceWorkers<ConsoleWorker>
     private let size = Mutex(Size())
     private let listener = ConsoleListener()
+    let counterBlock = ConsoleCounters()
 
     /// A short name for log lines and threads.
     public let debugLabel: String
@@ -52,7 +53,7 @@ public final class ConsoleDevice: VirtioDevice {
         keepDescriptors = backend.descriptors
         let worker: ConsoleWorker
         do {
-            worker = try ConsoleWorker(queueSize: Self.queueSize, backend: backend, listener: listener)
+            worker = try ConsoleWorker(queueSize: Self.queueSize, backend: backend, listener: listener, counters: counterBlock)
         } catch {
             throw DeviceError("\(configuration.label) cannot be made (\(error)).")
         }

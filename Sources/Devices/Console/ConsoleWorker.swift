@@ -47,12 +47,16 @@ struct ConsoleWorker: QueueWorkload, ~Copyable {
     private var context: DeviceContext?
     private var isBroken = false
     private let listener: ConsoleListener
+    private let counters: ConsoleCounters
     /// When input may be given to the driver; nil before its first output.
     private var listensFrom: Int64?
 
-    init(queueSize: UInt16, backend: consuming CharacterBackend, listener: ConsoleListener) throws(SystemError) {
+    init(
+        queueSize: UInt16, backend: consuming CharacterBackend, listener: ConsoleListener, counters: ConsoleCounters
+    ) throws(SystemError) {
         poller = try Poller()
         self.listener = listener
+        self.counters = counters
         self.backend = backend
         input = ChainBuffer(capacity: Int(queueSize))
         output = ChainBuffer(capacity: Int(queueSize))
@@ -152,7 +156,7 @@ struct ConsoleWorker: QueueWorkload, ~Copyable {
                 listener.speak()
                 listensFrom = MonotonicTime.now + ConsoleListener.delay
             }
-            backend.take(from: &output, limit: backend.room)
+            takeOutput(limit: backend.room)
             backend.flush()
             isHolding = output.readableBytes > 0
             // Room comes when the reader reads, which the poller tells; the doorbell would not help.
@@ -161,10 +165,17 @@ struct ConsoleWorker: QueueWorkload, ~Copyable {
         }
     }
 
+    /// Moves up to `limit` bytes of the chain to the back-end.
+    private mutating func takeOutput(limit: Int) {
+        let before = output.readableBytes
+        backend.take(from: &output, limit: limit)
+        counters.bytesOut.add(UInt64(clamping: before - output.readableBytes))
+    }
+
     /// At the end nothing may stay half taken: the rest goes to the back-end's store, where the oldest bytes make room for it.
     private mutating func release(_ queue: inout ActiveQueue?, _ context: DeviceContext) {
         isHolding = false
-        backend.take(from: &output)
+        takeOutput(limit: .max)
         backend.flush()
         queue?.ring.complete(output, written: 0)
         if queue?.ring.publish() == true { context.interrupt.signalQueue(Self.transmitQueue) }
@@ -190,6 +201,7 @@ struct ConsoleWorker: QueueWorkload, ~Copyable {
                 queue?.ring.rewind(input)
                 return true
             }
+            counters.bytesIn.add(UInt64(input.written))
             queue?.ring.complete(input, written: input.written)
         }
     }

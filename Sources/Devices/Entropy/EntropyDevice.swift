@@ -21,6 +21,7 @@ public struct EntropyConfiguration: Sendable {
 public final class EntropyDevice: VirtioDevice {
     private static let queueSize: UInt16 = 64
     private let workers: DeviceWorkers<EntropyWorker>
+    let counterBlock = EntropyCounters()
 
     /// The device's id.
     public let debugLabel: String
@@ -38,7 +39,8 @@ public final class EntropyDevice: VirtioDevice {
         features = configuration.packedRing ? [.ours, .ringPacked] : .ours
         preferredTransport = configuration.transport
         do {
-            let worker = try EntropyWorker(queueSize: Self.queueSize, bytesPerSecond: configuration.bytesPerSecond)
+            let worker = try EntropyWorker(
+                queueSize: Self.queueSize, bytesPerSecond: configuration.bytesPerSecond, counters: counterBlock)
             workers = DeviceWorkers(label: configuration.label, workload: worker, queueCount: 1)
         } catch {
             throw DeviceError("\(configuration.label) cannot be made (\(error)).")

@@ -11,6 +11,7 @@ struct EntropyWorker: QueueWorkload, ~Copyable {
 
     private let poller: Poller
     private let timer: TimerFD
+    private let counters: EntropyCounters
     private var bucket: TokenBucket?
     private var chain: ChainBuffer
     private var queue: ActiveQueue?
@@ -23,12 +24,13 @@ struct EntropyWorker: QueueWorkload, ~Copyable {
         static let timer: UInt64 = 2
     }
 
-    init(queueSize: UInt16, bytesPerSecond: UInt64?) throws(SystemError) {
+    init(queueSize: UInt16, bytesPerSecond: UInt64?, counters: EntropyCounters) throws(SystemError) {
         let poller = try Poller()
         let timer = try TimerFD()
         try poller.add(timer.rawValue, token: Token.timer)
         self.poller = poller
         self.timer = timer
+        self.counters = counters
         chain = ChainBuffer(capacity: Int(queueSize))
         bucket = bytesPerSecond.map { TokenBucket(capacity: $0, perSecond: $0, now: monotonicNanoseconds()) }
     }
@@ -98,6 +100,8 @@ struct EntropyWorker: QueueWorkload, ~Copyable {
                     break
                 }
                 fill(Int(clamping: granted), context)
+                counters.requests.add()
+                counters.bytes.add(UInt64(chain.written))
                 queue.ring.complete(chain, written: chain.written)
             }
         } catch {

@@ -39,6 +39,8 @@ public final class NetworkDevice: VirtioDevice {
     private let configuration: NetworkConfiguration
     private let core: NetworkCore
     private let pairs: any PairHost
+    /// One for each queue pair.
+    let counterBlocks: [NetworkCounters]
     private let control: DeviceWorkers<ControlQueue>
     private let offered: Features
     private let maxPairs: Int
@@ -56,11 +58,15 @@ public final class NetworkDevice: VirtioDevice {
         let personality = NetworkPersonality(
             mac: configuration.mac, mtu: configuration.mtu, maxPairs: taps.count, packedRing: configuration.packedRing, offloads: offloads)
         let state = LinkState(own: configuration.mac)
+        let counters = taps.map { _ in NetworkCounters() }
         let workloads = taps.indices.map { index in
-            Slot(QueuePair(index: index, queueSize: configuration.queueSize, link: TapLink(taps[index]), state: state))
+            Slot(
+                QueuePair(
+                    index: index, queueSize: configuration.queueSize, link: TapLink(taps[index]), state: state, counters: counters[index]))
         }
         let pairs = DeviceWorkers(label: configuration.label, workloads: workloads, assignment: (0..<2 * taps.count).map { $0 / 2 })
-        self.init(configuration, personality, state, pairs, taps: taps, descriptors: taps.map { $0.descriptor.rawValue })
+        self.init(
+            configuration, personality, state, pairs, counters, taps: taps, descriptors: taps.map { $0.descriptor.rawValue })
     }
 
     /// A device on a connected Unix stream socket in the framing of QEMU's `-netdev stream`, as passt speaks it: one queue pair, no offloads.
@@ -71,17 +77,19 @@ public final class NetworkDevice: VirtioDevice {
         let state = LinkState(own: configuration.mac)
         let raw = stream.rawValue
         let link = try Self.streamLink(stream, configuration.label)
-        let pair = QueuePair(index: 0, queueSize: configuration.queueSize, link: link, state: state)
+        let counters = NetworkCounters()
+        let pair = QueuePair(index: 0, queueSize: configuration.queueSize, link: link, state: state, counters: counters)
         let pairs = DeviceWorkers(label: configuration.label, workload: pair, queueCount: 2)
-        self.init(configuration, personality, state, pairs, taps: [], descriptors: [raw])
+        self.init(configuration, personality, state, pairs, [counters], taps: [], descriptors: [raw])
     }
 
     private init(
         _ configuration: NetworkConfiguration, _ personality: NetworkPersonality, _ state: LinkState, _ pairs: any PairHost,
-        taps: [TapQueue], descriptors: [Int32]
+        _ counters: [NetworkCounters], taps: [TapQueue], descriptors: [Int32]
     ) {
         self.configuration = configuration
         self.pairs = pairs
+        counterBlocks = counters
         core = NetworkCore(personality, state: state, pairs: pairs, taps: taps)
         control = DeviceWorkers(
             label: "\(configuration.label)/ctrl", workload: ControlQueue(core: core), queueCount: personality.queueCount)

@@ -15,8 +15,10 @@ struct ReceivedFrame {
 
 /// What became of a frame that was to be sent.
 enum SendResult {
-    /// It is gone, or it could never be sent and is lost, as a network may lose it.
+    /// It is gone.
     case done
+    /// It could never be sent and is lost, as a network may lose it.
+    case lost
     /// The link cannot take it now; nothing of it was sent.
     case blocked
 }
@@ -28,6 +30,8 @@ struct LinkDown: Error {
 
 /// Where the frames of one queue pair go: a queue of a tap, or a stream socket. Used by one thread, never waits.
 protocol NetworkLink: ~Copyable, Sendable {
+    /// Whether a received frame comes again when its chains were given back before `finishFrame`; else it is lost.
+    static var keepsReceivedFrame: Bool { get }
     /// The descriptor to wait on.
     var rawDescriptor: Int32 { get }
     /// Whether to wait until the descriptor can be written.

@@ -49,10 +49,9 @@ extension QueuePair where Link: ~Copyable {
                 drop(&ring)
                 continue
             }
-            if try !deliver(frame, to: &ring, context) {
-                waiting = frame
-                return try waitForBuffers(&ring)
-            }
+            waiting = frame
+            guard try deliver(frame, to: &ring, context) else { return try waitForBuffers(&ring) }
+            waiting = nil
         }
         return .more
     }
@@ -80,7 +79,7 @@ extension QueuePair where Link: ~Copyable {
         while room < needed {
             // No buffers will come that make it fit: the whole queue is here already, or the driver wants frames in one piece.
             guard mayMerge, moreCount < Self.maxMore, ring.inFlight < Int(ring.size), segments < Int(ring.size) else {
-                drop(&ring)
+                lose(&ring)
                 return true
             }
             var chain = more[moreCount].take() ?? ChainBuffer(capacity: held.capacity)
@@ -95,7 +94,7 @@ extension QueuePair where Link: ~Copyable {
         }
         // A first buffer without room for the header is no receive buffer (5.1.6.3.1).
         guard frame.placed > 0 || held.writableBytes >= NetworkFrame.headerSize else {
-            drop(&ring)
+            lose(&ring)
             return true
         }
         complete(frame, in: &ring)
@@ -106,6 +105,7 @@ extension QueuePair where Link: ~Copyable {
         frame.header.store(UInt16(truncatingIfNeeded: 1 + moreCount), at: NetworkFrame.bufferCountOffset)
         if !state.takesUnfinished.load(ordering: .relaxed) { frame.header.store(UInt8(0), at: 0) }
         if frame.placed == 0 { link.copyHeader(into: &held) }
+        counters.received(bytes: frame.size)
         var copied = link.copyPending(from: 0, into: &held)
         ring.complete(held, written: held.written)
         for index in 0..<moreCount {
@@ -119,7 +119,13 @@ extension QueuePair where Link: ~Copyable {
         link.finishFrame()
     }
 
-    /// Loses the frame that was received last.
+    /// Loses the frame that was received last, although the driver should have had it.
+    private mutating func lose(_ ring: inout GuestQueue) {
+        counters.framesDropped.add()
+        drop(&ring)
+    }
+
+    /// Leaves out the frame that was received last.
     private mutating func drop(_ ring: inout GuestQueue) {
         rewindHeld(&ring)
         link.finishFrame()

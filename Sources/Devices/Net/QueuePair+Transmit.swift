@@ -24,8 +24,9 @@ extension QueuePair where Link: ~Copyable {
             guard try ring.pop(into: &outgoing) else {
                 return try ring.enableNotifications() ? .more : .idle
             }
-            var result = SendResult.done
+            let size = outgoing.readableBytes
             // Frames that nobody can take are lost, as on a cable that is not plugged in.
+            var result = SendResult.lost
             if isEnabled, state.isUp.load(ordering: .relaxed) {
                 do throws(LinkDown) { result = try link.send(&outgoing) } catch { linkWentDown(error, context) }
             }
@@ -33,6 +34,7 @@ extension QueuePair where Link: ~Copyable {
                 ring.rewind(outgoing)
                 return .blocked
             }
+            counters.sent(bytes: size, isLost: result == .lost)
             ring.complete(outgoing, written: 0)
         }
         return .more

@@ -9,6 +9,7 @@ struct QueuePair<Link: NetworkLink & ~Copyable>: ~Copyable, PairWorkload {
     let transmitIndex: Int
     var link: Link
     let state: LinkState
+    let counters: NetworkCounters
     var view = LinkState.View()
     var context: DeviceContext?
     var receiver: ActiveQueue?
@@ -33,11 +34,12 @@ struct QueuePair<Link: NetworkLink & ~Copyable>: ~Copyable, PairWorkload {
     static var batch: Int { 64 }
 
     /// A pair of the device whose queues have up to `queueSize` entries.
-    init(index: Int, queueSize: UInt16, link: consuming Link, state: LinkState) {
+    init(index: Int, queueSize: UInt16, link: consuming Link, state: LinkState, counters: NetworkCounters) {
         receiveIndex = 2 * index
         transmitIndex = 2 * index + 1
         self.link = link
         self.state = state
+        self.counters = counters
         held = ChainBuffer(capacity: Int(queueSize))
         outgoing = ChainBuffer(capacity: Int(queueSize))
         more = FixedArray(count: Self.maxMore) { _ in nil }
@@ -72,6 +74,7 @@ struct QueuePair<Link: NetworkLink & ~Copyable>: ~Copyable, PairWorkload {
         }
         // Nothing of a chain that holds no complete frame has been used: the driver's buffers stay available.
         if var queue = receiver.take() {
+            if waiting != nil, !Link.keepsReceivedFrame { counters.framesDropped.add() }
             rewindHeld(&queue.ring)
             receiver = consume queue
         }

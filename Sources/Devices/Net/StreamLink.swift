@@ -31,6 +31,7 @@ struct StreamLink: ~Copyable, NetworkLink {
         ranges.reserveCapacity(64)
     }
 
+    static var keepsReceivedFrame: Bool { true }
     var rawDescriptor: Int32 { socket.rawValue }
     var wantsToWrite: Bool { isFull || outputEnd > outputFirst }
 
@@ -107,10 +108,10 @@ struct StreamLink: ~Copyable, NetworkLink {
         if outputEnd > outputFirst { try flush() }
         guard !wantsToWrite else { return .blocked }
         let size = chain.readableBytes - NetworkFrame.headerSize
-        guard (NetworkFrame.minSize...NetworkFrame.maxSize).contains(size) else { return .done }
+        guard (NetworkFrame.minSize...NetworkFrame.maxSize).contains(size) else { return .lost }
         chain.skipReadable(1)
         // Segmentation was not offered: whoever asks for it loses the packet.
-        guard chain.readInteger(as: UInt8.self) == 0 else { return .done }
+        guard chain.readInteger(as: UInt8.self) == 0 else { return .lost }
         chain.skipReadable(NetworkFrame.headerSize - 2)
         output.range().store(UInt32(truncatingIfNeeded: size).byteSwapped, at: 0)
         ranges.removeAll(keepingCapacity: true)

@@ -19,6 +19,7 @@ struct TapLink: ~Copyable, NetworkLink {
         ranges.reserveCapacity(64)
     }
 
+    static var keepsReceivedFrame: Bool { false }
     var rawDescriptor: Int32 { queue.descriptor.rawValue }
 
     mutating func receive(into chain: inout ChainBuffer) throws(LinkDown) -> ReceivedFrame? {
@@ -60,15 +61,16 @@ struct TapLink: ~Copyable, NetworkLink {
 
     mutating func send(_ chain: inout ChainBuffer) throws(LinkDown) -> SendResult {
         // The kernel takes 1024 ranges at a time, and half a frame is none.
-        guard chain.readableBytes >= NetworkFrame.headerSize + NetworkFrame.minSize, chain.readable.count <= 1024 else { return .done }
+        guard chain.readableBytes >= NetworkFrame.headerSize + NetworkFrame.minSize, chain.readable.count <= 1024 else { return .lost }
         wantsToWrite = false
         do {
             _ = try queue.descriptor.write(from: chain.readable)
         } catch {
             // A frame that the kernel refuses (a header that makes no sense, an interface that is down) is lost.
             wantsToWrite = error.errno == .wouldBlock
+            return wantsToWrite ? .blocked : .lost
         }
-        return wantsToWrite ? .blocked : .done
+        return .done
     }
 
     mutating func flush() throws(LinkDown) { wantsToWrite = false }

@@ -43,7 +43,7 @@ extension VirtioTransport {
             for index in running {
                 doorbells.arm(index)
                 kicks[index].signal()
-                signals.queueUsed(index)
+                signals.repeatQueueUsed(index)
             }
             signals.deliverConfigurationChange()
         }

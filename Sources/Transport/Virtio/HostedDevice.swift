@@ -10,6 +10,9 @@ public protocol HostedDevice: AnyObject, Sendable {
     var device: any VirtioDevice { get }
     /// Where the device is in its life.
     var lifecycle: Lifecycle { get }
+    /// What the device has done since it was made, and what its transport did for it, by name. From any thread at any time; each number
+    /// only grows.
+    var counters: [String: UInt64] { get }
     /// Stops the device and takes its queues.
     func sleep() throws
     /// Gives the queues back. Each is kicked once and interrupts once: what was signalled while the device slept is not lost.

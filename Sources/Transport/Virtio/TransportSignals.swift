@@ -6,10 +6,14 @@ import Virtio
 /// Apart from `VirtioTransport` and without its lock, because whoever stops a worker holds that lock while the worker may be here.
 final class TransportSignals: InterruptSink {
     private let interrupts: any TransportInterrupts
+    let counters: TransportCounters
     private let bits = Atomic<UInt8>(0)
     private let configurationPending = Atomic<Bool>(false)
 
-    init(_ interrupts: any TransportInterrupts) { self.interrupts = interrupts }
+    init(_ interrupts: any TransportInterrupts, queueCount: Int) {
+        self.interrupts = interrupts
+        counters = TransportCounters(queueCount: queueCount)
+    }
 
     /// The device status field (virtio 1.3, 2.1).
     var status: DeviceStatus { DeviceStatus(rawValue: bits.load(ordering: .sequentiallyConsistent)) }
@@ -35,6 +39,15 @@ final class TransportSignals: InterruptSink {
     func queueUsed(_ queue: Int) {
         // No notification may follow a reset before the driver is ready again (2.4.1).
         guard status.contains(.driverOK) else { return }
+        counters.countNotification(queue: queue)
+        interrupts.notifyQueue(queue)
+    }
+
+    /// Sends a used buffer notification that may have been lost. The transport does so with its lock held, while the queue's own thread
+    /// may be here, too.
+    func repeatQueueUsed(_ queue: Int) {
+        guard status.contains(.driverOK) else { return }
+        counters.countRepeatedNotification()
         interrupts.notifyQueue(queue)
     }
 

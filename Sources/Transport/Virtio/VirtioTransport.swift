@@ -32,7 +32,7 @@ final class VirtioTransport: Sendable {
         self.doorbells = doorbells
         self.log = log
         offered = device.features.subtracting(.needTransportSupport).union(.version1)
-        signals = TransportSignals(interrupts)
+        signals = TransportSignals(interrupts, queueCount: kicks.count)
         state = Mutex(TransportState(maxSizes: Array(device.queueMaxSizes.prefix(kicks.count))))
     }
 

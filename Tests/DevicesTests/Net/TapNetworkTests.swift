@@ -270,4 +270,56 @@ struct TapNetworkTests {
             #expect(count == 142)
         }
     }
+
+    @Test("The counters of two pairs add up to what the driver has seen")
+    func counters() throws {
+        let (net, _) = try harness(queues: 2)
+        try net.post(32, of: 2048)
+        try net.post(32, of: 2048, queue: 2)
+        #expect(try net.command([4, 0, 2, 0]) == 0)
+        try net.send(Self.arpRequest)
+        try net.send(Self.arpRequest, queue: 3)
+        // No frame, so none is sent.
+        try net.send([1, 2], queue: 3)
+        var frames: UInt64 = 0
+        var bytes: UInt64 = 0
+        func collect() throws {
+            for queue in [0, 2] {
+                while let buffer = try net.pollBuffer(queue: queue) {
+                    frames += 1
+                    bytes += UInt64(buffer.count - 12)
+                }
+            }
+        }
+        try net.harness.wait(for: "a frame") {
+            try collect()
+            return frames > 0
+        }
+        try net.harness.sleep()
+        try collect()
+        #expect(
+            net.device.counters == [
+                "framesReceived": frames, "bytesReceived": bytes, "framesSent": 2, "bytesSent": UInt64(2 * Self.arpRequest.count),
+                "framesDropped": 1,
+            ])
+    }
+
+    @Test("A frame that waits for buffers when the device sleeps is lost, since the tap has given it away, and counts as dropped")
+    func droppedAtSleep() throws {
+        let (net, _) = try harness()
+        // Only what is for the guest: the host's own multicast is left out, uncounted.
+        #expect(try net.command([0, 0, 0]) == 0)
+        try net.post(1, of: 20)
+        try net.send(Self.arpRequest)
+        try net.harness.wait(for: "the reply to be lost") {
+            try net.harness.sleep()
+            try net.harness.wake()
+            return net.device.counters["framesDropped"] != 0
+        }
+        try net.harness.sleep()
+        #expect(
+            net.device.counters == [
+                "framesReceived": 0, "bytesReceived": 0, "framesSent": 1, "bytesSent": UInt64(Self.arpRequest.count), "framesDropped": 1,
+            ])
+    }
 }
