@@ -38,16 +38,18 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     ],
     targets: [
         // C: what Swift cannot express.
         .target(name: "CAtomics"),
         .target(name: "CLinux"),
         .systemLibrary(name: "CURing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+        .systemLibrary(name: "CNettle", pkgConfig: "nettle", providers: [.apt(["nettle-dev"])]),
 
         // Rings, the host, guest memory.
         module("Virtqueue", imports: ["CAtomics"]),
-        module("Host", imports: ["CAtomics", "CLinux", "CURing", "Virtqueue"]),
+        module("Host", imports: ["CAtomics", "CLinux", "CURing", "CNettle", "Virtqueue"]),
         module("GuestMemory", imports: ["CAtomics", "CLinux", "Virtqueue", "Host"]),
 
         // Virtio.
@@ -59,22 +61,26 @@ let package = Package(
         module("Hypervisor", imports: ["CLinux", "Virtqueue", "Host", "GuestMemory"]),
         module("Transport", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor"]),
         module("Machine", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport"]),
+        module("Snapshot", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Machine"]),
         module(
             "VirtualMachine",
             imports: [
-                "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine",
+                "Snapshot", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine",
                 .product(name: "Logging", package: "swift-log"),
             ]),
         module(
             "Supervisor",
             imports: [
-                "CLinux", "Host", "Schema", "Virtio", "Devices", "Hypervisor", "Machine", "VirtualMachine",
+                "CLinux", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "Hypervisor", "Machine", "Snapshot", "VirtualMachine",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ]),
         .executableTarget(
             name: "swvmm",
             dependencies: [
-                "Host", "Schema", "Devices", "VirtualMachine", "Supervisor",
+                "Host", "Schema", "Devices", "Snapshot", "VirtualMachine", "Supervisor",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -95,7 +101,8 @@ let package = Package(
             "MachineTests",
             of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine", "TestSupport"]),
         tests("DevicesTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "TestSupport"]),
-        tests("SupervisorTests", of: ["Schema", "Supervisor"]),
+        tests("SnapshotTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Hypervisor", "Snapshot", "TestSupport"]),
+        tests("SupervisorTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Snapshot", "Supervisor", "TestSupport"]),
         tests("VirtqueueTests", of: ["Virtqueue", "CAtomics"]),
 
         // Runs the program from outside; `Tests/run` starts it.

@@ -22,37 +22,61 @@ public import Virtqueue
 ///
 /// It is private to the process as long as all devices live there: anonymous memory has huge pages, which spare a booting guest nine page
 /// faults of ten, where memory files have none on most hosts. RAM for several processes is one memfd, sealed against shrinking and growing,
-/// because a process that could truncate it would make every other one fault. Regions never change once made.
+/// because a process that could truncate it would make every other one fault. Restored RAM is a private mapping of the files that it was
+/// saved to: clones share what they do not write. Regions never change once made.
 public final class GuestMemory: QueueMemory, Sendable {
     /// The regions, in ascending order of guest address.
     public let regions: [MemoryRegion]
-    private let file: OwnedDescriptor?
+    /// What the RAM was restored from, the lowest layer first; empty for RAM that began as zeros. The files stay open.
+    public let layers: [MemoryLayer]
+    let file: OwnedDescriptor?
 
-    private let mapping: MemoryMapping
+    let mapping: MemoryMapping
     @usableFromInline let table: RegionTable
+    @usableFromInline let log: WriteLog?
 
     /// Makes RAM for the given guest ranges: ascending, not overlapping, each a non-zero multiple of 4096 bytes. `isShared` makes it a memory
-    /// file, for other processes to map.
-    public init(ranges: [Range<UInt64>], isShared: Bool = false) throws(SystemError) {
-        var total: UInt64 = 0
-        var previousEnd: UInt64 = 0
-        for range in ranges {
-            guard range.lowerBound >= previousEnd, !range.isEmpty, range.lowerBound % 4096 == 0, range.upperBound % 4096 == 0 else {
-                throw SystemError("guest memory", .invalidArgument)
-            }
-            previousEnd = range.upperBound
-            total += range.upperBound - range.lowerBound
-        }
-        guard let size = Int(exactly: total), size > 0 else { throw SystemError("guest memory", .invalidArgument) }
+    /// file, for other processes to map. With `tracksWrites` it keeps note of what devices write, for `takeWritten`.
+    public convenience init(ranges: [Range<UInt64>], isShared: Bool = false, tracksWrites: Bool = false) throws(SystemError) {
         var file: OwnedDescriptor?
         if isShared {
-            let made = try makeMemoryFile(name: "swvmm-ram", size: total)
+            let made = try makeMemoryFile(name: "swvmm-ram", size: UInt64(try Self.size(of: ranges)))
             try made.seal()
             file = consume made
         }
+        try self.init(ranges: ranges, file: file, layers: [], tracksWrites: tracksWrites)
+    }
+
+    /// Makes RAM that holds what `layers` do, later ones over earlier ones, and zeros elsewhere. Nothing is read but pages that would take
+    /// too many mappings (more than 1024); so it takes the same time for RAM of any size.
+    ///
+    /// `isPopulated` reads all that the files have, into memory that other processes share, so that the guest waits for no disk later. The
+    /// files must not be truncated while this lives: see `MemoryMapping.place`.
+    /// - Throws: EINVAL for extents out of order or beyond RAM and for what is no regular file; EIO for a file that is shorter than its
+    ///   extents say; what the kernel answers.
+    public convenience init(
+        ranges: [Range<UInt64>], layers: [MemoryLayer], tracksWrites: Bool = false, isPopulated: Bool = false
+    ) throws(SystemError) {
+        let pageCount = try Self.size(of: ranges) / MemoryExtent.pageSize
+        for layer in layers { try layer.check(pageCount: pageCount) }
+        try self.init(ranges: ranges, file: nil, layers: layers, tracksWrites: tracksWrites)
+        try place(LayerPlan(layers.map { $0.extents }, limit: Self.mostMappings))
+        if isPopulated {
+            for layer in layers { for extent in layer.extents { try mapping.populate(at: Int(extent.offset), count: extent.byteCount) } }
+        }
+    }
+
+    /// Mappings of files that restored RAM is made of, at most.
+    static let mostMappings = 1024
+
+    private init(
+        ranges: [Range<UInt64>], file: consuming OwnedDescriptor?, layers: [MemoryLayer], tracksWrites: Bool
+    ) throws(SystemError) {
+        let size = try Self.size(of: ranges)
         // What a boot loader leaves lies below the first boundary of huge pages, here and there: 2 MiB to clear for a few KiB.
         mapping = try MemoryMapping(guestMemory: size, file: file, hugePagesFrom: MemoryMapping.hugePage)
         self.file = consume file
+        self.layers = layers
         var regions: [MemoryRegion] = []
         var offset: UInt64 = 0
         for range in ranges {
@@ -64,6 +88,22 @@ public final class GuestMemory: QueueMemory, Sendable {
         }
         self.regions = regions
         table = RegionTable(regions)
+        log = tracksWrites ? WriteLog(of: mapping.range) : nil
+    }
+
+    /// The size of RAM with these ranges, in bytes, more than 0; EINVAL for ranges that no RAM can have.
+    private static func size(of ranges: [Range<UInt64>]) throws(SystemError) -> Int {
+        var total: UInt64 = 0
+        var previousEnd: UInt64 = 0
+        for range in ranges {
+            guard range.lowerBound >= previousEnd, !range.isEmpty, range.lowerBound % 4096 == 0, range.upperBound % 4096 == 0 else {
+                throw SystemError("guest memory", .invalidArgument)
+            }
+            previousEnd = range.upperBound
+            total += range.upperBound - range.lowerBound
+        }
+        guard let size = Int(exactly: total), size > 0 else { throw SystemError("guest memory", .invalidArgument) }
+        return size
     }
 
     /// The descriptor of the sealed memory file, to hand to another process; nil when RAM is private to this one. It lives as long as the RAM.
@@ -81,9 +121,13 @@ public final class GuestMemory: QueueMemory, Sendable {
     @inlinable
     public func range(at address: UInt64, count: Int) -> HostRange? { table.range(at: address, count: count) }
 
-    /// Notes a write by a device. Dirty logging hooks in here.
+    /// Whether writes by devices are noted.
+    @inlinable public var tracksWrites: Bool { log != nil }
+
+    /// Notes a write by anybody but the guest; does nothing unless the RAM was made with `tracksWrites`. Who writes through a `HostRange`
+    /// calls this afterwards; `store` and `write` do, and device queues for their chains and rings. What the guest writes KVM notes.
     @inlinable
-    public func markWritten(_ range: HostRange) {}
+    public func markWritten(_ range: HostRange) { log?.mark(range) }
 
     /// A little-endian integer at guest physical `address`; nil outside RAM.
     public func load<T: FixedWidthInteger>(at address: UInt64, as type: T.Type = T.self) -> T? {
@@ -94,14 +138,18 @@ public final class GuestMemory: QueueMemory, Sendable {
     @discardableResult
     public func store<T: FixedWidthInteger>(_ value: T, at address: UInt64) -> Bool {
         guard let range = range(at: address, count: MemoryLayout<T>.size) else { return false }
-        return range.store(value, at: 0)
+        range.store(value, at: 0)
+        markWritten(range)
+        return true
     }
 
     /// Copies bytes into RAM; false (and nothing written) unless all of them fit into one region.
     @discardableResult
     public func write(_ bytes: RawSpan, at address: UInt64) -> Bool {
         guard let range = range(at: address, count: bytes.byteCount) else { return false }
-        return range.copy(from: bytes) == bytes.byteCount
+        range.copy(from: bytes)
+        markWritten(range)
+        return true
     }
 
     /// Copies bytes into RAM; false (and nothing written) unless all of them fit into one region.
@@ -116,45 +164,5 @@ public final class GuestMemory: QueueMemory, Sendable {
         var raw = span.untyped
         range.copy(to: &raw)
         return bytes
-    }
-}
-
-/// The regions as plain memory: a look-up that the hot path can inline, without touching a Swift array.
-@usableFromInline @safe
-final class RegionTable: @unchecked Sendable {
-    // Sendable: written once in init, only read afterwards.
-    @usableFromInline let first: UnsafeMutablePointer<Entry>
-    @usableFromInline let count: Int
-
-    @usableFromInline @safe
-    struct Entry {
-        @usableFromInline let guestAddress: UInt64
-        @usableFromInline let size: UInt64
-        @usableFromInline let base: UnsafeMutableRawPointer
-    }
-
-    init(_ regions: [MemoryRegion]) {
-        count = regions.count
-        unsafe first = .allocate(capacity: regions.count)
-        for (index, region) in regions.enumerated() {
-            unsafe (first + index).initialize(
-                to: Entry(guestAddress: region.guestAddress, size: region.size, base: region.range.base))
-        }
-    }
-
-    deinit { unsafe first.deallocate() }
-
-    @inlinable
-    func range(at address: UInt64, count length: Int) -> HostRange? {
-        guard length >= 0 else { return nil }
-        for index in 0..<count {
-            let entry = unsafe first + index
-            let offset = unsafe address &- entry.pointee.guestAddress
-            // An address below the region wraps to a huge offset and fails the same comparison.
-            if unsafe offset < entry.pointee.size, unsafe UInt64(length) <= entry.pointee.size - offset {
-                return unsafe HostRange(base: entry.pointee.base + Int(offset), count: length)
-            }
-        }
-        return nil
     }
 }

@@ -35,6 +35,10 @@ public struct Errno: Error, Sendable, Equatable, RawRepresentable, CustomStringC
     public static let invalidArgument = Errno(rawValue: EINVAL)
     /// No space left on device.
     public static let noSpace = Errno(rawValue: ENOSPC)
+    /// Not a terminal: the file has no such ioctl.
+    public static let notTerminal = Errno(rawValue: ENOTTY)
+    /// File too large.
+    public static let fileTooLarge = Errno(rawValue: EFBIG)
     /// Operation not supported.
     public static let notSupported = Errno(rawValue: EOPNOTSUPP)
     /// Input/output error.

@@ -51,6 +51,34 @@ public final class MemoryMapping: Sendable {
         if count > small { unsafe madvise(base + small, count - small, MADV_HUGEPAGE) }
     }
 
+    /// Maps `count` bytes of a file from `fileOffset` in the place of what lies `offset` bytes in; all three are multiples of 4096.
+    ///
+    /// Writes stay private to this process, what is only read is shared with everybody who has the file mapped, and children do not get it.
+    /// Nobody may be using that part meanwhile. A file that is truncated later makes every access beyond its end a SIGBUS; nothing can keep
+    /// somebody with the right to write it from doing that, since only memory files can be sealed.
+    public func place(_ file: borrowing OwnedDescriptor, from fileOffset: UInt64, at offset: Int, count: Int) throws(SystemError) {
+        let part = range.slice(from: offset, count: count)
+        guard count > 0, offset >= 0, part.count == count, (offset | count) % 4096 == 0, fileOffset % 4096 == 0,
+            let position = off_t(exactly: fileOffset)
+        else { throw SystemError("mmap", .invalidArgument) }
+        let flags = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE
+        guard unsafe mmap(part.base, count, PROT_READ | PROT_WRITE, flags, file.rawValue, position) != MAP_FAILED else {
+            throw SystemError("mmap", .current)
+        }
+        unsafe madvise(part.base, count, MADV_DONTFORK)
+    }
+
+    /// Reads the part `offset` bytes in, so that later reads of it fault no more (MADV_POPULATE_READ); what a file backs stays shared.
+    /// Kernels before 5.14 do nothing.
+    public func populate(at offset: Int, count: Int) throws(SystemError) {
+        let part = range.slice(from: offset, count: count)
+        do throws(SystemError) {
+            _ = try retryingOnInterrupt("madvise") { unsafe madvise(part.base, part.count, SWV_MADV_POPULATE_READ) }
+        } catch {
+            if error.errno != .invalidArgument { throw error }
+        }
+    }
+
     /// The size of a huge page on x86-64, in bytes.
     public static let hugePage = 2 << 20
 

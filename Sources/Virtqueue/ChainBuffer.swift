@@ -124,7 +124,7 @@ struct ChainState {
         guard last.count >= count else { return nil }
         let taken = last.slice(from: last.count - count)
         let rest = last.slice(from: 0, count: last.count - count)
-        // A segment of which a part was consumed stays, if empty, so that the part can still be marked as written.
+        // A segment of which a part was consumed stays, if empty, so that the part is still marked as written.
         if rest.count > 0 || (output.end - 1 == output.first && output.offset > 0) {
             unsafe segments[output.end - 1] = rest
         } else {
@@ -135,20 +135,18 @@ struct ChainState {
         return taken
     }
 
-    /// Tells `memory` about the first `count` writable bytes, consumed or not, and about the tail.
+    /// Tells `memory` about every writable byte, consumed or not, and about the tail.
+    ///
+    /// Not only about those that the device counts as written: a read that failed, or a frame that nobody wanted, may have left bytes behind
+    /// that no count covers.
     @inlinable
-    func markWritten<Memory: QueueMemory>(_ count: UInt32, in memory: borrowing Memory) {
-        var left = Int(max(count, written))
-        var index = firstWritable
-        while left > 0, index < output.end {
+    func markWritable<Memory: QueueMemory>(in memory: borrowing Memory) {
+        for index in firstWritable..<max(output.end, firstWritable) {
             var segment = unsafe segments[index]
             if index == output.first {
                 segment = unsafe HostRange(base: segment.base - output.offset, count: segment.count + output.offset)
             }
-            let part = segment.slice(from: 0, count: left)
-            memory.markWritten(part)
-            left -= part.count
-            index += 1
+            memory.markWritten(segment)
         }
         if let tail { memory.markWritten(tail) }
     }

@@ -96,7 +96,7 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
     }
 
     /// Gives a chain back to the driver with the number of bytes written to its device-writable part, in any order. The driver does not see
-    /// it before `publish`. What was written (at least `written` bytes from the start, and the tail) is marked in the memory.
+    /// it before `publish`. All device-writable bytes of the chain are marked in the memory, whatever `written` says.
     ///
     /// Each popped chain is completed once or rewound once; a chain that this queue cannot have in flight is left alone.
     @inlinable
@@ -107,7 +107,10 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
             assertionFailure("completed a chain that is not in flight")
             return
         }
-        unsafe chain.state.pointee.markWritten(written, in: memory)
+        if memory.tracksWrites {
+            unsafe chain.state.pointee.markWritable(in: memory)
+            memory.markWritten(ring.usedEntryRange(used.index))
+        }
         if ring.isPacked {
             let flags = Descriptor.usedFlags(wrap: used.wrap) | (written > 0 ? Descriptor.write : 0)
             let word = Descriptor(address: 0, length: written, flags: flags, tag: id).packedSecondWord
@@ -121,13 +124,14 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
     }
 
     /// Gives the most recently popped chain back to the queue, to be popped again: for a chain that could not be filled. Several are rewound
-    /// in the reverse order of their pops. Any other chain is left alone.
+    /// in the reverse order of their pops. Any other chain is left alone. What the device may have left in the chain is marked.
     ///
     /// - Returns: whether the chain was the most recent one and the queue moved back.
     @inlinable @discardableResult
     public mutating func rewind(_ chain: borrowing ChainBuffer) -> Bool {
         let slots = unsafe chain.state.pointee.slots
         guard slots > 0, inFlight > 0 else { return false }
+        if memory.tracksWrites { unsafe chain.state.pointee.markWritable(in: memory) }
         var before = available
         if ring.isPacked {
             before.retreatPacked(by: slots, size: ring.size)
@@ -150,6 +154,7 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
         } else {
             ring.publish(usedIndex: used.index)
         }
+        if memory.tracksWrites { memory.markWritten(ring.isPacked ? ring.usedEntryRange(batch.index) : ring.usedIndexRange) }
         let count = unpublished
         unpublished = 0
         return suppression.peerWants(count, endingAt: used)
@@ -161,6 +166,7 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
         guard notificationsRequested else { return }
         notificationsRequested = false
         suppression.suppress(at: available)
+        if memory.tracksWrites { memory.markWritten(suppression.written) }
     }
 
     /// Asks the driver to send a notification with the next chain.
@@ -170,6 +176,7 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
     public mutating func enableNotifications() throws(QueueFault) -> Bool {
         notificationsRequested = true
         suppression.request(at: available)
+        if memory.tracksWrites { memory.markWritten(suppression.written) }
         return try hasAvailable()
     }
 }

@@ -8,6 +8,15 @@ public protocol QueueMemory {
     /// `address` and `count` come from the other side: any value, including ones whose sum overflows, must be answered.
     func range(at address: UInt64, count: Int) -> HostRange?
 
-    /// Notes that the device has written `range`, for dirty logging. Called before the used entry that covers it is published.
+    /// Whether anybody wants to know what is written. A queue that reads false spares itself the way to `markWritten`.
+    var tracksWrites: Bool { get }
+
+    /// Notes that the device has written `range`, or may have: buffers before the used entry that covers them is published, the ring's own
+    /// words right after they were stored.
     func markWritten(_ range: HostRange)
+}
+
+extension QueueMemory {
+    /// True: memory that does not say otherwise hears of every write.
+    @inlinable public var tracksWrites: Bool { true }
 }

@@ -134,6 +134,19 @@ struct Ring {
         unsafe swv_store_u32(address + 4, written.littleEndian)
     }
 
+    // MARK: What a device writes, for dirty logging
+
+    /// The used entry of either format at `index`; in the packed format it is a descriptor.
+    @inlinable
+    func usedEntryRange(_ index: UInt16) -> HostRange {
+        isPacked
+            ? unsafe HostRange(base: descriptorAddress(index), count: DescriptorLayout.stride)
+            : unsafe HostRange(base: usedEntryAddress(index), count: SplitLayout.usedStride)
+    }
+
+    /// The flags and the index of a split queue's used ring.
+    @inlinable var usedIndexRange: HostRange { unsafe HostRange(base: deviceArea, count: SplitLayout.usedEntries) }
+
     // MARK: Packed (2.8)
 
     /// The second word, whose flags say whose the descriptor is, is acquired first: what the flags cover is then read as it was stored.

@@ -75,6 +75,15 @@ struct Suppression {
         }
     }
 
+    /// What `request` and `suppress` write, for dirty logging.
+    @inlinable var written: HostRange {
+        switch (features.format, features.eventIndex) {
+        case (.split, false): unsafe HostRange(base: own + SplitLayout.flags, count: SplitLayout.eventBytes)
+        case (.split, true): unsafe HostRange(base: ownEvent, count: SplitLayout.eventBytes)
+        case (.packed, _): unsafe HostRange(base: own, count: PackedLayout.eventBytes)
+        }
+    }
+
     /// Whether the other side wants a notification for the last `count` entries that end before `cursor`, which were just published.
     ///
     /// The full fence orders the publishing store before the load of the other side's request; without it both sides can miss each

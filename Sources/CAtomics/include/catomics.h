@@ -38,9 +38,9 @@ SWV_ACCESS(64)
 typedef swv_u64 __attribute__((aligned(1))) swv_unaligned_u64;
 SWV_INLINE swv_u64 swv_load_unaligned_u64(const void *p) { return *(const volatile swv_unaligned_u64 *)p; }
 
-// Atomic read-modify-write on foreign 64-bit words (dirty bitmaps).
-SWV_INLINE swv_u64 swv_fetch_or_u64(void *p, swv_u64 v) { return __atomic_fetch_or((swv_u64 *)p, v, __ATOMIC_RELAXED); }
-SWV_INLINE swv_u64 swv_exchange_u64(void *p, swv_u64 v) { return __atomic_exchange_n((swv_u64 *)p, v, __ATOMIC_RELAXED); }
+// Atomic read-modify-write on foreign 64-bit words (dirty bitmaps): whoever takes a bit sees what was written before it was set.
+SWV_INLINE swv_u64 swv_fetch_or_u64(void *p, swv_u64 v) { return __atomic_fetch_or((swv_u64 *)p, v, __ATOMIC_RELEASE); }
+SWV_INLINE swv_u64 swv_exchange_u64(void *p, swv_u64 v) { return __atomic_exchange_n((swv_u64 *)p, v, __ATOMIC_ACQUIRE); }
 
 // Full barrier: the only fence that orders an earlier store before a later load (notification suppression needs it).
 SWV_INLINE void swv_fence_full(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }

@@ -3,6 +3,7 @@
 #include "blockio.h"
 #include "host.h"
 #include "kvm.h"
+#include "pagemap.h"
 #include "random.h"
 #include "sockets.h"
 #include "spawn.h"

@@ -49,6 +49,7 @@ struct KernelFile: ~Copyable {
         guard let length = Int(exactly: count), let target = memory.range(at: address, count: length) else {
             throw .kernelTooLarge(needed: address &+ count, end: memory.regions[0].end)
         }
+        defer { memory.markWritten(target) }
         var done = 0
         while done < length {
             let rest = [target.slice(from: done)]

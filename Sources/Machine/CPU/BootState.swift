@@ -99,6 +99,7 @@ public struct BootState: Sendable, Equatable {
             for index in 0..<UInt64(512) {
                 entries.store((directory << 30 | index << 21) | presentAndWritable | large, at: Int(index * 8))
             }
+            memory.markWritten(entries)
         }
     }
 
