@@ -59,4 +59,10 @@ extension OwnedDescriptor {
             throw error
         }
     }
+
+    /// Whether somebody else holds an exclusive lock on the file (F_OFD_GETLK). Takes no lock, so nobody notices the question.
+    public borrowing func isLockedExclusively() throws(SystemError) -> Bool {
+        let raw = rawValue
+        return try retryingOnInterrupt("fcntl F_OFD_GETLK") { swv_file_is_locked(raw) } == 1
+    }
 }

@@ -49,6 +49,15 @@ public enum UnixSocket {
         return socket
     }
 
+    /// Connects without waiting: EAGAIN when the listener has as many connections waiting as it takes. The socket is non-blocking.
+    public static func connectWithoutWaiting(to path: String) throws(SystemError) -> OwnedDescriptor {
+        let socket = try makeSocket()
+        try socket.setNonBlocking()
+        let raw = socket.rawValue
+        _ = try retryingOnInterrupt("connect") { unsafe swv_unix_connect(raw, path) }
+        return socket
+    }
+
     /// Makes a listening socket at a path where nothing is yet (EADDRINUSE), for its owner only unless `mode` says more.
     public static func listen(at path: String, mode: UInt32 = 0o600) throws(SystemError) -> OwnedDescriptor {
         let socket = try makeSocket()

@@ -182,7 +182,8 @@ public final class ObjectReader {
         guard let input else { return }
         let known = properties.keys.sorted()
         guard let stranger = input.keys.sorted().first(where: { properties[$0] == nil }) else { return }
-        throw error(stranger, "is not a known key; known here: \(known.joined(separator: ", ")).")
+        let here = known.isEmpty ? "none is known here" : "known here: \(known.joined(separator: ", "))"
+        throw error(stranger, "is not a known key; \(here).")
     }
 
     /// The JSON Schema of the fields declared so far.

@@ -4,13 +4,19 @@ public struct StringRule: Sendable {
     let pattern: String?
     /// What a person should write.
     let spoken: String
-    let accepts: @Sendable (String) -> Bool
+    /// Whether a text keeps the rule.
+    public let accepts: @Sendable (String) -> Bool
 
     /// Any string.
     public static let any = StringRule(pattern: nil, spoken: "a string") { _ in true }
 
     /// A file's path: not empty, no NUL.
     public static let path = StringRule(pattern: "^[^\\u0000]+$", spoken: "a path") { !$0.isEmpty && !$0.utf8.contains(0) }
+
+    /// A file's path from the root: no NUL.
+    public static let absolutePath = StringRule(pattern: "^/[^\\u0000]*$", spoken: "an absolute path") {
+        $0.hasPrefix("/") && !$0.utf8.contains(0)
+    }
 
     /// Names of VMs and devices: 1–64 letters, digits, `-`, `_` and `.`, beginning with a letter or digit.
     public static let name = StringRule(

@@ -12,11 +12,15 @@ struct Swvmm: ParsableCommand {
 
               swvmm run --config vm.json
 
+            and from another terminal 'swvmm list' shows it by its name, with which the other commands find it. \
             'swvmm config schema' tells what can stand in it, 'swvmm doctor' what this host can do. Exit codes: 0 the guest \
             powered off, 1 the machine failed, 64 usage, 65 configuration, 66 a file or device that it names, 69 this host \
             cannot run it, 80 the guest asked for a reset, 81 it panicked, 82 triple fault, 83 ended from outside.
             """,
-        subcommands: [RunCommand.self, ConfigCommand.self, DoctorCommand.self, VersionCommand.self])
+        subcommands: [
+            RunCommand.self, ListCommand.self, InfoCommand.self, SleepCommand.self, WakeCommand.self, SnapshotCommand.self,
+            StopCommand.self, PowerButtonCommand.self, EventsCommand.self, ConfigCommand.self, DoctorCommand.self, VersionCommand.self,
+        ])
 }
 
 @main

@@ -14,6 +14,9 @@ struct ArchitectureTests {
         "Glibc": ["Host", "GuestMemory", "Hypervisor", "Vhost", "Jail"],
         "ArgumentParser": ["swvmm"],
         "Logging": ["Virtio", "Devices", "VirtualMachine", "Supervisor", "swvmm"],
+        "NIOCore": ["Supervisor"],
+        "NIOHTTP1": ["Supervisor"],
+        "NIOPosix": ["Supervisor"],
         "Synchronization": Set(order),
     ]
     static let mayBeUnsafe: Set<String> = ["Virtqueue", "Host", "GuestMemory", "Hypervisor", "Vhost", "Jail"]

@@ -43,6 +43,18 @@ static inline int swv_lock_file(int fd, int exclusive) {
     return fcntl(fd, SWV_F_OFD_SETLK, &lock);
 }
 
+#define SWV_F_OFD_GETLK 36
+
+// 1 when another open file description has an exclusive lock on the file, 0 when none has.
+static inline int swv_file_is_locked(int fd) {
+    struct flock lock;
+    memset(&lock, 0, sizeof lock);
+    lock.l_type = F_RDLCK;
+    lock.l_whence = SEEK_SET;
+    if (fcntl(fd, SWV_F_OFD_GETLK, &lock) != 0) return -1;
+    return lock.l_type == F_UNLCK ? 0 : 1;
+}
+
 struct swv_file_facts {
     int kind; // 1 regular, 2 block device, 3 directory, 0 anything else
     unsigned long long size;

@@ -47,6 +47,12 @@ public struct ConfigFile: Sendable {
     }
 }
 
+/// Paths as the command line takes them.
+public enum AbsolutePath {
+    /// The path from the root, against this process's current directory, without `.` and `..`.
+    public static func of(_ path: String) -> String { normalized(path.hasPrefix("/") ? path : "\(currentDirectory())/\(path)") }
+}
+
 /// The absolute directory that holds `path`.
 private func absoluteDirectory(of path: String) -> String {
     let absolute = path.hasPrefix("/") ? path : "\(currentDirectory())/\(path)"

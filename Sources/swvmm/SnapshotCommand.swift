@@ -1,0 +1,34 @@
+public import ArgumentParser
+public import Supervisor
+
+/// `swvmm snapshot`.
+struct SnapshotCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "snapshot", abstract: "Write a running VM to a directory, from which it can be restored.",
+        discussion: """
+            A VM that runs sleeps meanwhile and goes on afterwards; one that is asleep stays asleep; --then says otherwise. The \
+            directory appears when the snapshot is whole, and not at all when it fails.
+            """)
+
+    @OptionGroup var vm: VMArgument
+
+    @Argument(help: ArgumentHelp("The directory to write; nothing may stand there yet.", valueName: "dir"))
+    var directory: String
+
+    @Option(help: "What becomes of the VM afterwards: stop, wake or sleep.")
+    var then: SnapshotRequest.Ending?
+
+    @Option(help: ArgumentHelp("Write only what has changed since this snapshot.", valueName: "dir"))
+    var base: String?
+
+    @Flag(help: "Make a digest of the memory, which 'snapshot verify' checks.")
+    var digest = false
+
+    func run() throws {
+        let request = SnapshotRequest(
+            directory: AbsolutePath.of(directory), base: base.map(AbsolutePath.of), then: then, digest: digest)
+        _ = try ControlClient(name: vm.name).snapshot(request)
+    }
+}
+
+extension SnapshotRequest.Ending: ExpressibleByArgument {}
