@@ -19,8 +19,6 @@ public struct ConsoleConfiguration: Sendable, Equatable {
 /// A console (virtio 1.3, 5.3) with one port and a size.
 public final class ConsoleDevice: VirtioDevice {
     private static let queueSize: UInt16 = 128
-    /// VIRTIO_CONSOLE_F_SIZE (5.3.3).
-    private static let sizeFeature = Features(bit: 0)
 
     private struct Size: Equatable {
         var columns: UInt16 = 0
@@ -49,7 +47,7 @@ public final class ConsoleDevice: VirtioDevice {
     /// A console on `backend`.
     public init(_ configuration: ConsoleConfiguration, backend: consuming CharacterBackend) throws(DeviceError) {
         debugLabel = configuration.label
-        features = configuration.packedRing ? [.ours, .ringPacked, Self.sizeFeature] : [.ours, Self.sizeFeature]
+        features = configuration.packedRing ? [.ours, .ringPacked, .consoleSize] : [.ours, .consoleSize]
         keepDescriptors = backend.descriptors
         let worker: ConsoleWorker
         do {
@@ -123,4 +121,9 @@ public final class ConsoleDevice: VirtioDevice {
         listener.set(hasSpoken)
         size.withLock { $0 = saved }
     }
+}
+
+extension Features {
+    /// VIRTIO_CONSOLE_F_SIZE (virtio 1.3, 5.3.3): columns and rows are in configuration space.
+    static let consoleSize = Features(bit: 0)
 }

@@ -155,6 +155,8 @@ struct ConsoleWorker: QueueWorkload, ~Copyable {
             if listensFrom == nil {
                 listener.speak()
                 listensFrom = MonotonicTime.now + ConsoleListener.delay
+                // Without multiport Linux's driver takes the size only when it is told of a change, and it listens from now on.
+                if context.features.contains(.consoleSize) { context.interrupt.signalConfigurationChange() }
             }
             takeOutput(limit: backend.room)
             backend.flush()
