@@ -31,4 +31,17 @@ public final class EventFD: Sendable {
         var count: eventfd_t = 0
         return unsafe eventfd_read(descriptor.rawValue, &count) == 0
     }
+
+    /// Waits until the counter is not 0, for at most `timeoutMilliseconds` (nil: without limit), and sets it to 0; false when the time is up.
+    public func wait(timeoutMilliseconds: Int64? = nil) -> Bool {
+        let deadline = timeoutMilliseconds.map { MonotonicTime.now + $0 }
+        while true {
+            if drain() { return true }
+            var entry = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
+            let left = deadline.map { $0 - MonotonicTime.now } ?? -1
+            if deadline != nil, left <= 0 { return false }
+            // A signal ends it early: look again.
+            _ = unsafe poll(&entry, 1, Int32(clamping: left))
+        }
+    }
 }

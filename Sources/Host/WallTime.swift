@@ -20,4 +20,11 @@ public struct WallTime: Sendable, Equatable {
         unsafe clock_gettime(CLOCK_REALTIME, &time)
         return WallTime(seconds: Int64(time.tv_sec), nanoseconds: Int32(truncatingIfNeeded: time.tv_nsec))
     }
+
+    /// Nanoseconds since 1970; 0 before, and the greatest number after the year 2554.
+    public var sinceEpoch: UInt64 {
+        guard let seconds = UInt64(exactly: seconds) else { return 0 }
+        let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        return overflow ? .max : whole &+ UInt64(clamping: nanoseconds)
+    }
 }

@@ -172,6 +172,31 @@ extension KVMVirtualCPU {
         try KVMRequest.value(descriptor.rawValue, SWV_KVM_SET_TSC_KHZ, "KVM_SET_TSC_KHZ", argument: UInt(frequency))
     }
 
+    /// How far the guest's TSC is from the host's, modulo 2⁶⁴ (KVM_VCPU_TSC_OFFSET); nil where KVM does not tell (before Linux 5.16).
+    public borrowing func tscOffset() throws(SystemError) -> UInt64? {
+        var offset: UInt64 = 0
+        return try tscControl(SWV_KVM_GET_DEVICE_ATTR, "KVM_GET_DEVICE_ATTR", &offset) ? offset : nil
+    }
+
+    /// Sets it; false where KVM does not let us. Processors with equal offsets stay in step, which writes of IA32_TSC cannot promise.
+    public borrowing func setTSCOffset(_ offset: UInt64) throws(SystemError) -> Bool {
+        var offset = offset
+        return try tscControl(SWV_KVM_SET_DEVICE_ATTR, "KVM_SET_DEVICE_ATTR", &offset)
+    }
+
+    private borrowing func tscControl(
+        _ request: swv_kvm_request, _ name: StaticString, _ value: inout UInt64
+    ) throws(SystemError) -> Bool {
+        let raw = descriptor.rawValue
+        do {
+            _ = try retryingOnInterrupt(name) { unsafe swv_kvm_tsc_offset(raw, request, &value) }
+            return true
+        } catch {
+            if error.errno == .noDeviceOrAddress || error.errno.rawValue == ENOTTY || error.errno == .invalidArgument { return false }
+            throw error
+        }
+    }
+
     /// Tells the guest's kernel that it was paused, so that its watchdogs do not bark (KVM_KVMCLOCK_CTRL). Fails with EINVAL when it
     /// has no KVM clock.
     public borrowing func notifyPaused() throws(SystemError) {

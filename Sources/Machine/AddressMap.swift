@@ -21,6 +21,8 @@ public struct AddressMap: Sendable, Equatable {
     public static let firmware: Range<UInt64> = 0xa_0000..<0x10_0000
     /// ACPI tables, the RSDP first: where an operating system searches for one (ACPI 6.5, 5.2.5.1).
     public static let acpi: Range<UInt64> = 0xe_0000..<0xf_f000
+    /// The 16 bytes of the VM Generation ID, in a page that holds no RAM to the guest.
+    public static let vmGeneration: Range<UInt64> = 0xf_f000..<0xf_f010
     /// Where a PC's processor finds the firmware when it starts; ours holds a reset.
     public static let resetVector: Range<UInt64> = 0xf_fff0..<0x10_0000
 

@@ -36,6 +36,8 @@ public struct MachineStartError: Error, Sendable, Equatable, CustomStringConvert
         case cpuCount
         /// A device, by its id.
         case device(String)
+        /// The saved state; the description begins with the JSON path.
+        case state
         /// KVM.
         case host
     }

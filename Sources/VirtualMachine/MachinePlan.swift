@@ -1,3 +1,4 @@
+public import GuestMemory
 public import Host
 public import Machine
 public import Virtio
@@ -15,14 +16,14 @@ public struct MachinePlan: ~Copyable, Sendable {
     public let cpuMask: [String]
     /// RAM in bytes.
     public let memorySize: UInt64
-    /// The kernel: a bzImage or an ELF file.
-    public let kernel: OwnedDescriptor
-    /// The initial RAM disk.
-    public let initrd: OwnedDescriptor?
-    /// The kernel's command line.
-    public let commandLine: String
-    /// 32 bytes for the guest's random number generator; empty gives none.
-    public let entropy: [UInt8]
+    /// What the guest starts from.
+    public let origin: MachineOrigin
+    /// Whether the machine waits for `wake` before anything runs.
+    public let startsAsleep: Bool
+    /// 16 random bytes: the VM Generation ID that the guest sees when it runs.
+    public let generation: [UInt8]
+    /// Whether it is noted which pages of RAM are written, so that a snapshot can tell what has changed since the last one.
+    public let tracksWrites: Bool
     /// Where the serial port's output goes.
     public let serialOutput: any SerialOutput
     /// Whether a write to I/O port 0x501 ends the machine.
@@ -33,21 +34,79 @@ public struct MachinePlan: ~Copyable, Sendable {
     /// Puts the parts together.
     public init(
         name: String, kvm: consuming OwnedDescriptor, cpuCount: Int, cpuMask: [String], memorySize: UInt64,
-        kernel: consuming OwnedDescriptor, initrd: consuming OwnedDescriptor?, commandLine: String, entropy: [UInt8],
-        serialOutput: any SerialOutput, debugExit: Bool, devices: [DevicePlan]
+        origin: consuming MachineOrigin, startsAsleep: Bool, generation: [UInt8], tracksWrites: Bool, serialOutput: any SerialOutput,
+        debugExit: Bool, devices: [DevicePlan]
     ) {
         self.name = name
         self.kvm = kvm
         self.cpuCount = cpuCount
         self.cpuMask = cpuMask
         self.memorySize = memorySize
+        self.origin = origin
+        self.startsAsleep = startsAsleep
+        self.generation = generation
+        self.tracksWrites = tracksWrites
+        self.serialOutput = serialOutput
+        self.debugExit = debugExit
+        self.devices = devices
+    }
+}
+
+extension MachinePlan {
+    /// Whether the guest goes on from a saved state.
+    var isRestore: Bool {
+        switch origin {
+        case .boot: false
+        case .restore: true
+        }
+    }
+}
+
+/// What a guest starts from.
+public enum MachineOrigin: ~Copyable, Sendable {
+    /// A kernel.
+    case boot(BootPlan)
+    /// The state of a machine that was saved.
+    case restore(RestorePlan)
+}
+
+/// A kernel and what it is given.
+public struct BootPlan: ~Copyable, Sendable {
+    /// The kernel: a bzImage or an ELF file.
+    public let kernel: OwnedDescriptor
+    /// The initial RAM disk.
+    public let initrd: OwnedDescriptor?
+    /// The kernel's command line.
+    public let commandLine: String
+    /// 32 bytes for the guest's random number generator; empty gives none.
+    public let entropy: [UInt8]
+
+    /// Puts the parts together.
+    public init(kernel: consuming OwnedDescriptor, initrd: consuming OwnedDescriptor?, commandLine: String, entropy: [UInt8]) {
         self.kernel = kernel
         self.initrd = initrd
         self.commandLine = commandLine
         self.entropy = entropy
-        self.serialOutput = serialOutput
-        self.debugExit = debugExit
-        self.devices = devices
+    }
+}
+
+/// A saved machine.
+public struct RestorePlan: Sendable {
+    /// RAM with the contents that were saved.
+    public let memory: GuestMemory
+    /// The saved state, typed.
+    public let state: MachineState
+    /// What the guest's clocks do about the time since then.
+    public let clockPolicy: ClockPolicy
+    /// The identity of the snapshot, for snapshots of changes that lie on it.
+    public let identity: String
+
+    /// Puts the parts together.
+    public init(identity: String, memory: GuestMemory, state: MachineState, clockPolicy: ClockPolicy) {
+        self.identity = identity
+        self.memory = memory
+        self.state = state
+        self.clockPolicy = clockPolicy
     }
 }
 

@@ -11,6 +11,9 @@ struct Platform: Sendable {
     let pci: PCIBus
     let serial: Serial16550
     let events: GenericEventDevice
+    let configurationPorts: PCIConfigurationPorts
+    /// What has a state of its own, by the names that a snapshot uses.
+    let devices: [String: any MachineDevice]
 
     /// Builds the platform for a KVM machine. `serialPending` is signalled when serial output begins to wait for a flush, `serialRoom` when
     /// refused input would be taken.
@@ -35,21 +38,36 @@ struct Platform: Sendable {
             throw MachineStartError(.host, "The IOAPIC lacks the pins of the PCI bus.")
         }
         pci = PCIBus(memory: memory, window: AddressMap.pciWindow32, highWindow: map.pciWindow64, lines: (a, b, c, d))
+        let reset = ResetRegister(events: end)
+        let clock = RealTimeClock()
+        let keyboard = I8042(events: end)
+        let panic = PVPanic(events: end)
+        let sleep = SleepControl(events: end)
+        configurationPorts = PCIConfigurationPorts(pci)
+        devices = [
+            "ioapic": ioapic, "serial": serial, "realTimeClock": clock, "keyboardController": keyboard, "genericEvents": events,
+            "sleepControl": sleep, "resetRegister": reset,
+        ]
         do {
             try memory.insert(ioapic, at: AddressMap.ioapic)
             try memory.insert(PCIConfigurationWindow(pci), at: AddressMap.ecam)
-            let reset = ResetRegister(events: end)
-            let configuration = ConfigurationAddressPorts(configuration: PCIConfigurationPorts(pci), reset: reset)
-            try ports.insert(configuration, at: AddressMap.pciConfiguration)
+            try ports.insert(
+                ConfigurationAddressPorts(configuration: configurationPorts, reset: reset), at: AddressMap.pciConfiguration)
             try ports.insert(serial, at: AddressMap.com1)
-            try ports.insert(RealTimeClock(), at: AddressMap.rtc)
-            try ports.insert(I8042(events: end), at: AddressMap.i8042)
-            try ports.insert(PVPanic(events: end), at: AddressMap.pvpanic)
+            try ports.insert(clock, at: AddressMap.rtc)
+            try ports.insert(keyboard, at: AddressMap.i8042)
+            try ports.insert(panic, at: AddressMap.pvpanic)
             try ports.insert(events, at: AddressMap.events)
-            try ports.insert(SleepControl(events: end), at: AddressMap.sleepControl)
+            try ports.insert(sleep, at: AddressMap.sleepControl)
             if plan.debugExit { try ports.insert(DebugExit(events: end), at: AddressMap.debugExit) }
         } catch {
             throw MachineStartError(.host, "The address map has no room for the platform: \(error)")
         }
+    }
+
+    /// Raises again what may have been lost while the machine slept. `isInFlight` says whether a local APIC works on a vector.
+    func resume(isInFlight: (UInt8) -> Bool) {
+        for device in devices.values { device.resume() }
+        ioapic.reconcile(isInFlight: isInFlight)
     }
 }

@@ -1,40 +1,26 @@
 import Host
 import Hypervisor
 import Machine
-import Synchronization
 import Transport
 
-/// What a vCPU thread does: runs the guest and answers its exits until it is told to stop.
-final class VCPULoop: Sendable {
-    private let ports: AddressBus
-    private let memory: AddressBus
-    private let ioapic: IOAPIC
-    private let end: EndSignal
-    private let isStopping = Atomic(false)
+/// What a vCPU's thread does between two orders: it enters the guest and answers its exit.
+struct VCPULoop: Sendable {
+    let ports: AddressBus
+    let memory: AddressBus
+    let ioapic: IOAPIC
+    let end: EndSignal
 
-    init(ports: AddressBus, memory: AddressBus, ioapic: IOAPIC, end: EndSignal) {
-        self.ports = ports
-        self.memory = memory
-        self.ioapic = ioapic
-        self.end = end
-    }
-
-    /// From now on every vCPU returns from `run` at its next interruption.
-    func requestStop() { isStopping.store(true, ordering: .sequentiallyConsistent) }
-
-    /// Runs one vCPU until the machine ends.
-    func run(_ cpu: inout KVMVirtualCPU) {
-        while true {
-            do {
-                if try step(&cpu) { return }
-            } catch {
-                return end.raise(.failed("vCPU \(cpu.id) cannot run: \(error)."))
-            }
+    /// Enters the guest once and answers its exit.
+    func step(_ cpu: inout KVMVirtualCPU) -> VCPUStep {
+        do {
+            return try enter(&cpu)
+        } catch {
+            end.raise(.failed("vCPU \(cpu.id) cannot run: \(error)."))
+            return .end
         }
     }
 
-    /// Runs the guest until its next exit and answers that; true when the vCPU is to stop.
-    private func step(_ cpu: inout KVMVirtualCPU) throws(SystemError) -> Bool {
+    private func enter(_ cpu: inout KVMVirtualCPU) throws(SystemError) -> VCPUStep {
         switch try cpu.run() {
         case .portOut(let port, let width, let value):
             ports.write(value, at: UInt64(port), width: width)
@@ -47,32 +33,31 @@ final class VCPULoop: Sendable {
         case .ioapicEOI(let vector):
             ioapic.endOfInterrupt(vector: vector)
         case .interrupted:
-            cpu.handle.clearExitRequest()
-            return isStopping.load(ordering: .sequentiallyConsistent)
+            return .interrupted
         case .halt, .debug, .hypercall:
             // Interrupt controllers are in the kernel, nothing is debugged, and no hypercall that KVM would pass on is offered.
             break
         case .shutdown:
             end.raise(.tripleFault)
-            return true
+            return .end
         case .systemEvent(let type):
             // KVM_SYSTEM_EVENT_SHUTDOWN is 1, RESET 2, CRASH 3 (Linux KVM API, KVM_EXIT_SYSTEM_EVENT).
             end.raise(type == 1 ? .powerOff : type == 2 ? .reset : .panic)
-            return true
+            return .end
         case .internalError(let error):
             let failure = try cpu.diagnose(error)
             end.raise(error.isEmulationFailure ? .hostCannot("\(failure)") : .failed("\(failure)"))
-            return true
+            return .end
         case .failEntry(let reason):
             end.raise(.failed("The host's processor refused the guest's state (reason 0x\(String(reason, radix: 16)))."))
-            return true
+            return .end
         case .memoryFault:
             end.raise(.failed("The host could not provide the guest's memory."))
-            return true
+            return .end
         case .unknown(let reason):
             end.raise(.failed("KVM stopped the guest for the unknown reason \(reason)."))
-            return true
+            return .end
         }
-        return false
+        return .goOn
     }
 }

@@ -2,6 +2,8 @@ import GuestMemory
 public import Host
 import Hypervisor
 import Machine
+public import Schema
+import Snapshot
 import Synchronization
 import Transport
 import Virtio
@@ -10,17 +12,47 @@ import Virtio
 ///
 /// It opens nothing and owns no terminal. Its threads run from `start` until `stop`; why it ended can be polled for.
 public final class VirtualMachine: Sendable {
-    private let memory: GuestMemory
-    private let hypervisor: KVMVirtualMachine
-    private let platform: Platform
-    private let devices: HostedDevices
-    private let loop: VCPULoop
-    private let end: EndSignal
-    private let handles: [VCPUHandle]
-    private let threads: Mutex<[WorkerThread<KVMVirtualCPU>]>
-    private let serialPump: SerialFlusher
+    /// What changes when the machine sleeps and wakes. Its lock is held while it does.
+    struct Life: Sendable {
+        var phase: MachinePhase
+        /// The guest's time while it sleeps.
+        var clock: MachineClock?
+        /// What the next wake does about the time that has passed.
+        var clockPolicy = ClockPolicy.resume
+        /// The ID that the guest gets at its first wake after a restore.
+        var newGeneration: VMGeneration?
+        /// What each CPU was told of itself.
+        var cpuid: [[KVMCPUIDEntry]] = []
+        /// What has been written since `lastSaved`, as far as it is tracked.
+        var written: WrittenPages
+        /// The identity of the last whole snapshot.
+        var lastSaved: String?
+        /// The identity of the snapshot that RAM began as.
+        var restoredFrom: String?
+    }
 
-    /// Builds the machine and starts its virtual CPUs.
+    /// What comes from outside. A sleeping machine takes none of it, or its saved state would not be one.
+    struct Inputs: Sendable {
+        var isClosed = false
+        /// The power button was pressed meanwhile.
+        var powerButton = false
+    }
+
+    let memory: GuestMemory
+    let hypervisor: KVMVirtualMachine
+    let platform: Platform
+    let devices: HostedDevices
+    let threads: VCPUThreads
+    let end: EndSignal
+    let serialPump: SerialFlusher
+    /// The model-specific registers that a snapshot keeps on this host.
+    let msrIndices: [UInt32]
+    let life: Mutex<Life>
+    /// The phase for those who do not want to wait for `life`.
+    let shownPhase: Atomic<MachinePhase>
+    let inputs = Mutex(Inputs())
+
+    /// Builds the machine and, unless it starts asleep, has it run.
     public static func start(_ plan: consuming MachinePlan) throws(MachineStartError) -> VirtualMachine {
         let end = try hosted("make an event") { () throws(SystemError) in try EndSignal() }
         let system: KVMSystem
@@ -35,19 +67,14 @@ public final class VirtualMachine: Sendable {
             throw MachineStartError(.host, "This host's KVM lacks \(missing.map(\.name).joined(separator: ", ")).")
         }
         let policy = try cpuPolicy(plan, system: system)
-        let map: AddressMap
-        do {
-            map = try AddressMap(memorySize: plan.memorySize, physicalAddressBits: policy.physicalAddressBits)
-        } catch {
-            throw MachineStartError(.memory, "\(error).")
-        }
-        let memory = try hosted("reserve guest memory") { () throws(SystemError) in try GuestMemory(ranges: map.memory) }
+        let map = try addressMap(plan, policy: policy)
+        let memory = try guestMemory(plan, map: map)
         let hypervisor = try hosted("make a virtual machine") { () throws(SystemError) in
-            try KVMVirtualMachine(
-                system,
-                KVMVirtualMachine.Configuration(
-                    memory: memory, ioapicPins: GSI.pinCount, taskStateAddress: AddressMap.taskState.lowerBound,
-                    identityMapAddress: AddressMap.identityMap.lowerBound))
+            var configuration = KVMVirtualMachine.Configuration(
+                memory: memory, ioapicPins: GSI.pinCount, taskStateAddress: AddressMap.taskState.lowerBound,
+                identityMapAddress: AddressMap.identityMap.lowerBound)
+            configuration.logDirtyPages = plan.tracksWrites
+            return try KVMVirtualMachine(system, configuration)
         }
         let router = KVMInterruptRouter(hypervisor, system: system, pins: GSI.pinCount)
         let serialPump = try hosted("make an event") { () throws(SystemError) in try SerialFlusher.Events() }
@@ -55,39 +82,35 @@ public final class VirtualMachine: Sendable {
             plan, map: map, router: router, end: end, serialPending: serialPump.pending, serialRoom: serialPump.room)
         let devices = try HostedDevices(
             plan.devices, platform: platform, memory: memory, doorbells: hypervisor, router: router, name: plan.name)
-        let entry = try load(plan, devices: devices, map: map, memory: memory)
+        let standing = plan.startsAsleep || plan.isRestore
+        let threads = try hosted("make an event") { () throws(SystemError) in try VCPUThreads(standing: standing) }
         let loop = VCPULoop(ports: platform.ports, memory: platform.memory, ioapic: platform.ioapic, end: end)
-        var threads: [WorkerThread<KVMVirtualCPU>] = []
-        var handles: [VCPUHandle] = []
-        let setup = VCPUSetup(policy: policy, entry: entry, memory: memory)
-        for index in 0..<plan.cpuCount {
-            let cpu = try setup.make(index, of: hypervisor)
-            handles.append(cpu.handle)
-            threads.append(
-                try hosted("start a thread") { [cpu = Slot(cpu)] () throws(SystemError) in
-                    guard let cpu = cpu.take() else { throw SystemError("vcpu", .invalidArgument) }
-                    return try WorkerThread(name: "vcpu\(index)", state: cpu) { cpu, _ in loop.run(&cpu) }
-                })
-        }
-        return VirtualMachine(
-            memory: memory, hypervisor: hypervisor, platform: platform, devices: devices, loop: loop, end: end, handles: handles,
-            threads: threads, serialPump: SerialFlusher(serialPump, serial: platform.serial))
+        let machine = VirtualMachine(
+            memory: memory, hypervisor: hypervisor, platform: platform, devices: devices, threads: threads, end: end,
+            serialPump: SerialFlusher(serialPump, serial: platform.serial),
+            msrIndices: try hosted("list its registers") { () throws(SystemError) in try system.msrIndices() })
+        try machine.begin(plan, policy: policy, map: map, loop: loop)
+        return machine
     }
 
     private init(
-        memory: GuestMemory, hypervisor: KVMVirtualMachine, platform: Platform, devices: HostedDevices, loop: VCPULoop, end: EndSignal,
-        handles: [VCPUHandle], threads: consuming [WorkerThread<KVMVirtualCPU>], serialPump: SerialFlusher
+        memory: GuestMemory, hypervisor: KVMVirtualMachine, platform: Platform, devices: HostedDevices, threads: VCPUThreads,
+        end: EndSignal, serialPump: SerialFlusher, msrIndices: [UInt32]
     ) {
         self.memory = memory
         self.hypervisor = hypervisor
         self.platform = platform
         self.devices = devices
-        self.loop = loop
+        self.threads = threads
         self.end = end
-        self.handles = handles
-        self.threads = Mutex(threads)
         self.serialPump = serialPump
+        self.msrIndices = msrIndices
+        life = Mutex(Life(phase: .created, written: WrittenPages(memory)))
+        shownPhase = Atomic(.created)
     }
+
+    /// Where the machine is in its life. Answers at once, also while it falls asleep or is saved.
+    public var phase: MachinePhase { shownPhase.load(ordering: .acquiring) }
 
     /// Becomes readable when the machine has come to its end.
     public var endEvent: EventFD { end.event }
@@ -95,11 +118,23 @@ public final class VirtualMachine: Sendable {
     /// Why the machine ended; nil while it runs.
     public var endReason: MachineEnd? { end.reason }
 
-    /// Presses the guest's power button. Whether anything follows is the guest's decision.
-    public func pressPowerButton() { platform.events.pressPowerButton() }
+    /// Presses the guest's power button; a machine that sleeps notices when it wakes. Whether anything follows is the guest's decision.
+    public func pressPowerButton() {
+        let isTaken = inputs.withLock { inputs in
+            if inputs.isClosed { inputs.powerButton = true }
+            return inputs.isClosed
+        }
+        if !isTaken { platform.events.pressPowerButton() }
+    }
 
-    /// Offers input to the serial port; says how many bytes it took. When not all, `serialRoom` tells when to come again.
-    public func receiveSerial(_ bytes: Span<UInt8>) -> Int { platform.serial.receive(bytes) }
+    /// Offers input to the serial port; says how many bytes it took. When not all, `serialRoom` tells when to come again. A machine that
+    /// sleeps takes none.
+    public func receiveSerial(_ bytes: Span<UInt8>) -> Int {
+        inputs.withLock { $0.isClosed ? 0 : platform.serial.receive(bytes) }
+    }
+
+    /// What each virtio device is and how it fares.
+    public var deviceReport: [JSONValue] { devices.report }
 
     /// Readable when the serial port has room again for input that it refused.
     public var serialRoom: EventFD { serialPump.events.room }
@@ -110,64 +145,19 @@ public final class VirtualMachine: Sendable {
 
     /// Stops the virtual CPUs and the devices, and says why the machine ended. Harmless when it has ended already.
     public func stop() -> MachineEnd {
+        // A snapshot that is being written sees this and gives up.
         end.raise(.stopped)
-        loop.requestStop()
-        for handle in handles { handle.requestExit() }
-        let threads = threads.withLock { threads in
-            let taken = threads
-            threads = []
-            return taken
+        life.withLock { life in
+            guard life.phase != .stopped else { return }
+            threads.end()
+            devices.stop()
+            platform.serial.flush()
+            enter(.stopped, &life)
         }
-        for thread in threads { _ = thread.stop() }
-        devices.stop()
-        platform.serial.flush()
         return end.reason ?? .stopped
     }
 
     deinit { _ = stop() }
-
-    private static func cpuPolicy(_ plan: borrowing MachinePlan, system: KVMSystem) throws(MachineStartError) -> CPUIDPolicy {
-        let supported = try hosted("read KVM's CPUID") { () throws(SystemError) in try system.supportedCPUID() }
-        let most = system.check(.maxVCPUCount)
-        guard plan.cpuCount <= most else {
-            throw MachineStartError(.cpuCount, "expected at most \(most), which is what this host's KVM can run, found \(plan.cpuCount).")
-        }
-        do {
-            return try CPUIDPolicy(
-                supported: supported, cpuCount: plan.cpuCount, mask: plan.cpuMask,
-                hasTSCDeadlineTimer: system.check(.tscDeadlineTimer) > 0)
-        } catch {
-            throw MachineStartError(.cpuMask, "\(error)")
-        }
-    }
-
-    /// Places kernel, initrd, command line and ACPI tables.
-    private static func load(
-        _ plan: borrowing MachinePlan, devices: HostedDevices, map: AddressMap, memory: GuestMemory
-    ) throws(MachineStartError) -> Kernel.EntryPoint {
-        let tables: ACPITables
-        do {
-            tables = try ACPITables.write(cpuCount: plan.cpuCount, map: map, mmioSlots: devices.mmioSlots, into: memory)
-        } catch {
-            throw MachineStartError(.host, "\(error)")
-        }
-        var commandLine = plan.commandLine
-        for word in devices.commandLineWords { commandLine += commandLine.isEmpty ? word : " \(word)" }
-        do {
-            return try Kernel.load(
-                plan.kernel, initrd: plan.initrd, commandLine: commandLine,
-                randomSeed: plan.entropy, rsdp: tables.rsdp, map: map, into: memory)
-        } catch {
-            let part: MachineStartError.Part =
-                switch error.subject {
-                case .kernel: .kernel
-                case .initrd: .initrd
-                case .commandLine: .commandLine
-                case .memory: .memory
-                }
-            throw MachineStartError(part, "\(error).")
-        }
-    }
 }
 
 /// Runs a step that only the host can make fail, and says which it was.

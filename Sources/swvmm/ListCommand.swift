@@ -1,4 +1,5 @@
 import ArgumentParser
+import Schema
 import Supervisor
 
 /// `swvmm list`.

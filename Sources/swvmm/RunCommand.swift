@@ -13,10 +13,13 @@ struct RunCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: ArgumentHelp("The configuration file; '-' reads standard input.", valueName: "vm.json"))
     var config: String
 
+    @Flag(help: "Start asleep: nothing runs before 'swvmm wake'.")
+    var asleep = false
+
     @OptionGroup var logging: LoggingOptions
 
     mutating func run() throws {
-        let code = try VMRunner(path: config, log: logging.log).run()
+        let code = try VMRunner(.configuration(path: config, asleep: asleep), log: logging.log).run()
         if code != .success { throw ArgumentParser.ExitCode(code.rawValue) }
     }
 }

@@ -1,10 +1,21 @@
 public import ArgumentParser
 public import Supervisor
 
-/// `swvmm snapshot`.
+/// `swvmm snapshot`: `swvmm snapshot NAME DIR`, and what can be done with the result.
 struct SnapshotCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "snapshot", abstract: "Write a running VM to a directory, from which it can be restored.",
+        commandName: "snapshot", abstract: "Write a running VM to a directory, and look into such directories.",
+        discussion: "'swvmm snapshot NAME DIR' is short for 'swvmm snapshot take NAME DIR', which a VM called \"inspect\" needs.",
+        subcommands: [
+            SnapshotTakeCommand.self, SnapshotInspectCommand.self, SnapshotDiffCommand.self, SnapshotVerifyCommand.self,
+            SnapshotFlattenCommand.self,
+        ], defaultSubcommand: SnapshotTakeCommand.self)
+}
+
+/// `swvmm snapshot take`.
+struct SnapshotTakeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "take", abstract: "Write a running VM to a directory, from which it can be restored.",
         discussion: """
             A VM that runs sleeps meanwhile and goes on afterwards; one that is asleep stays asleep; --then says otherwise. The \
             directory appears when the snapshot is whole, and not at all when it fails.

@@ -18,7 +18,7 @@ struct Swvmm: ParsableCommand {
             cannot run it, 80 the guest asked for a reset, 81 it panicked, 82 triple fault, 83 ended from outside.
             """,
         subcommands: [
-            RunCommand.self, ListCommand.self, InfoCommand.self, SleepCommand.self, WakeCommand.self, SnapshotCommand.self,
+            RunCommand.self, RestoreCommand.self, ListCommand.self, InfoCommand.self, SleepCommand.self, WakeCommand.self, SnapshotCommand.self,
             StopCommand.self, PowerButtonCommand.self, EventsCommand.self, ConfigCommand.self, DoctorCommand.self, VersionCommand.self,
         ])
 }
@@ -28,8 +28,8 @@ enum Main {
     static func main() {
         let arguments = Array(CommandLine.arguments.dropFirst())
         do {
-            if let path = plainRun(arguments) {
-                let code = try VMRunner(path: path, log: LogSettings(level: .notice, format: .text)).run()
+            if let source = plainSource(arguments) {
+                let code = try VMRunner(source, log: LogSettings(level: .notice, format: .text)).run()
                 leave(with: code.rawValue)
             }
             var command = try Swvmm.parseAsRoot(arguments)
@@ -41,11 +41,21 @@ enum Main {
         }
     }
 
-    /// The configuration of `run --config FILE`, the one command line that programs start thousands of times: the parser's look at all
-    /// options of all commands takes longer than starting a guest. Anything else, however slightly different, is the parser's.
-    private static func plainRun(_ arguments: [String]) -> String? {
-        guard arguments.count == 3, arguments[0] == "run", arguments[1] == "--config", !arguments[2].hasPrefix("-") else { return nil }
-        return arguments[2]
+    /// What `run --config FILE`, `restore DIR` and `restore DIR --name NAME` start from: command lines that programs run thousands of times,
+    /// for which the parser's look at all options of all commands takes longer than starting a guest. Anything else, however slightly
+    /// different, is the parser's.
+    private static func plainSource(_ arguments: [String]) -> VMRunner.Source? {
+        switch (arguments.first, arguments.count) {
+        case ("run", 3) where arguments[1] == "--config" && !arguments[2].hasPrefix("-"):
+            return .configuration(path: arguments[2], asleep: false)
+        case ("restore", 2) where !arguments[1].hasPrefix("-"):
+            return .snapshot(RestoreRequest(directory: arguments[1]))
+        case ("restore", 4) where !arguments[1].hasPrefix("-") && arguments[2] == "--name" && !arguments[3].hasPrefix("-"):
+            var request = RestoreRequest(directory: arguments[1])
+            request.name = arguments[3]
+            return .snapshot(request)
+        default: return nil
+        }
     }
 
     /// Prints the sentence and leaves with the error's exit code.

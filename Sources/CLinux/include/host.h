@@ -11,7 +11,9 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -29,5 +31,17 @@ int pthread_setname_np(pthread_t thread, const char *name);
 #define SWV_F_SEAL_SEAL 0x1
 #define SWV_F_SEAL_SHRINK 0x2
 #define SWV_F_SEAL_GROW 0x4
+
+// Renames, but never over something. File systems that cannot promise it (9p among them) get the next best: a look before the rename.
+static inline int swv_rename_exclusively(const char *old_path, const char *new_path) {
+    int result = (int)syscall(SYS_renameat2, AT_FDCWD, old_path, AT_FDCWD, new_path, 1 /* RENAME_NOREPLACE */);
+    if (result == 0 || (errno != EINVAL && errno != ENOSYS)) return result;
+    struct stat status;
+    if (lstat(new_path, &status) == 0) {
+        errno = EEXIST;
+        return -1;
+    }
+    return rename(old_path, new_path);
+}
 
 #endif

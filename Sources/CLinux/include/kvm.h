@@ -60,6 +60,9 @@ enum swv_kvm_request {
     SWV_KVM_GET_XCRS = KVM_GET_XCRS,
     SWV_KVM_SET_XCRS = KVM_SET_XCRS,
     SWV_KVM_KVMCLOCK_CTRL = KVM_KVMCLOCK_CTRL,
+    SWV_KVM_HAS_DEVICE_ATTR = KVM_HAS_DEVICE_ATTR,
+    SWV_KVM_GET_DEVICE_ATTR = KVM_GET_DEVICE_ATTR,
+    SWV_KVM_SET_DEVICE_ATTR = KVM_SET_DEVICE_ATTR,
 };
 
 // A request whose argument is a number, or that has none.
@@ -72,6 +75,12 @@ static inline int swv_kvm_structure(int fd, enum swv_kvm_request request, void *
 static inline int swv_kvm_get_dirty_log(int fd, uint32_t slot, void *bitmap) {
     struct kvm_dirty_log log = {.slot = slot, .dirty_bitmap = bitmap};
     return ioctl(fd, KVM_GET_DIRTY_LOG, &log);
+}
+
+// The offset of the guest's TSC, an attribute of a virtual processor. The numbers are younger than some headers.
+static inline int swv_kvm_tsc_offset(int fd, enum swv_kvm_request request, uint64_t *offset) {
+    struct kvm_device_attr attribute = {.group = 0 /* KVM_VCPU_TSC_CTRL */, .attr = 0 /* KVM_VCPU_TSC_OFFSET */, .addr = (uintptr_t)offset};
+    return ioctl(fd, request, &attribute);
 }
 
 // A route from a GSI to a message: struct kvm_irq_routing_entry without its union, which Swift cannot copy.

@@ -10,7 +10,7 @@ struct DSDT {
     /// The table's content after its header.
     var content: [UInt8] {
         let devices =
-            [hostBridge, motherboard, serialPort, clock, panicDevice, powerButton, eventDevice] + mmioSlots.compactMap(virtioMMIO)
+            [hostBridge, motherboard, serialPort, clock, panicDevice, powerButton, generationID, eventDevice] + mmioSlots.compactMap(virtioMMIO)
             + (0..<cpuCount).map(processor)
         // S5 is entered by writing this SLP_TYP to the sleep control register (4.8.3.7, 16.1.7).
         let softOff = AML.name("\\_S5", .package([.integer(UInt64(SleepControl.sleepTypeS5)), .integer(0), .integer(0), .integer(0)]))
@@ -88,6 +88,18 @@ struct DSDT {
 
     private var powerButton: AML { .device("PWRB", [.name("_HID", .eisaID("PNP0C0C")), .name("_UID", .integer(0))]) }
 
+    /// The VM Generation ID: drivers find the 16 bytes by `ADDR` and read them again when they are notified.
+    private var generationID: AML {
+        let address = AddressMap.vmGeneration.lowerBound
+        return .device(
+            "VGEN",
+            [
+                .name("_HID", .string("SWVM0001")), .name("_CID", .string("VM_Gen_Counter")), .name("_DDN", .string("VM_Gen_Counter")),
+                .name("_UID", .integer(0)),
+                .name("ADDR", .package([.integer(address & 0xffff_ffff), .integer(address >> 32)])),
+            ])
+    }
+
     /// The generic event device (5.6.9): its method reads the status byte, which clears it, and passes the events on.
     private var eventDevice: AML {
         .device(
@@ -102,6 +114,8 @@ struct DSDT {
                         .store(.path("ESTS"), in: .local0),
                         .ifSet(
                             .local0, mask: UInt64(GenericEventDevice.Event.powerButton.rawValue), [.notify("\\_SB.PWRB", 0x80)]),
+                        .ifSet(
+                            .local0, mask: UInt64(GenericEventDevice.Event.newGeneration.rawValue), [.notify("\\_SB.VGEN", 0x80)]),
                     ]),
             ])
     }

@@ -32,8 +32,11 @@ struct CPUFeatureName: Sendable, Equatable {
         }
     }
 
+    /// All words of the table.
+    static var allWords: [Word] { words }
+
     /// One register of one leaf, with the names of its bits from bit 0; "" has no name.
-    private struct Word: Sendable {
+    struct Word: Sendable {
         let function: UInt32
         let index: UInt32
         let register: Register
@@ -44,6 +47,33 @@ struct CPUFeatureName: Sendable, Equatable {
             self.index = index
             self.register = register
             self.names = names.split(separator: " ").map { $0 == "-" ? "" : String($0) }
+        }
+
+        /// The word's register in its leaf.
+        func value(in entry: KVMCPUIDEntry) -> UInt32 {
+            switch register {
+            case .eax: entry.eax
+            case .ebx: entry.ebx
+            case .ecx: entry.ecx
+            case .edx: entry.edx
+            }
+        }
+
+        /// Bits that show what the guest has done, not what the processor can: OSXSAVE and OSPKE follow CR4, APIC follows IA32_APIC_BASE.
+        var followsGuest: UInt32 {
+            switch (function, register) {
+            case (0x1, .ecx): 1 << 27
+            case (0x1, .edx), (0x8000_0001, .edx): 1 << 9
+            case (0x7, .ecx): 1 << 4
+            default: 0
+            }
+        }
+
+        /// What people call a bit (0…31).
+        func name(of bit: UInt32) -> String {
+            let name = names.indices.contains(Int(bit)) ? names[Int(bit)] : ""
+            guard name.isEmpty else { return name }
+            return "CPUID 0x\(String(function, radix: 16)).\(index) \(register) bit \(bit)"
         }
     }
 

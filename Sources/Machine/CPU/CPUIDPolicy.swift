@@ -34,12 +34,26 @@ public struct CPUIDPolicy: Sendable {
     }
 
     /// The width of guest-physical addresses in bits (leaf 0x8000_0008).
-    public var physicalAddressBits: Int {
-        supported.first { $0.function == 0x8000_0008 }.map { Int($0.eax & 0xff) } ?? 36
+    public var physicalAddressBits: Int { Self.physicalAddressBits(of: supported) }
+
+    /// The same, as some entries say.
+    public static func physicalAddressBits(of entries: [KVMCPUIDEntry]) -> Int {
+        entries.first { $0.function == 0x8000_0008 }.map { Int($0.eax & 0xff) } ?? 36
     }
 
     /// The leaves of the processor with this APIC id (0 ..< cpuCount).
     public func entries(apicID: UInt32) -> [KVMCPUIDEntry] {
+        var entries = complete(apicID)
+        for feature in hidden {
+            for index in entries.indices { feature.hide(in: &entries[index]) }
+        }
+        return entries
+    }
+
+    /// What a guest could see that nothing is hidden from.
+    var unmasked: [KVMCPUIDEntry] { complete(0) }
+
+    private func complete(_ apicID: UInt32) -> [KVMCPUIDEntry] {
         let highest = supported.first { $0.function == 0 }?.eax ?? 0
         var entries: [KVMCPUIDEntry] = []
         for entry in supported where !Self.omitted.contains(entry.function) {
@@ -47,9 +61,6 @@ public struct CPUIDPolicy: Sendable {
         }
         if highest >= 0xb { entries += topology(0xb, apicID) }
         if highest >= 0x1f { entries += topology(0x1f, apicID) }
-        for feature in hidden {
-            for index in entries.indices { feature.hide(in: &entries[index]) }
-        }
         return entries
     }
 

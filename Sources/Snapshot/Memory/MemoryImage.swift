@@ -51,23 +51,15 @@ extension MemoryExtent {
     }
 
     /// Reads the array: pairs of integers that ascend, do not overlap, are not empty, and end within RAM of `pageCount` pages.
-    ///
-    /// `path` is the array's place in the document, for the error.
-    public static func decode(_ value: JSONValue, pageCount: Int, path: String) throws(ConfigError) -> [MemoryExtent] {
-        guard case .array(let elements) = value else {
-            throw ConfigError(path: path, "expected an array of pairs, found \(value.spoken).")
-        }
+    public static func read(_ saved: SavedValue, pageCount: Int) throws(StateError) -> [MemoryExtent] {
         var extents: [MemoryExtent] = []
-        extents.reserveCapacity(elements.count)
         var end: Int64 = 0
         let limit = Int64(max(pageCount, 0))
-        for (index, element) in elements.enumerated() {
-            guard case .array(let pair) = element, pair.count == 2, case .integer(let first) = pair[0], case .integer(let count) = pair[1],
-                first >= end, first < limit, count > 0, count <= limit - first
+        for element in try saved.elements(count: 0...Int(limit)) {
+            guard case .array(let pair) = try element.value(), pair.count == 2, case .integer(let first) = pair[0],
+                case .integer(let count) = pair[1], first >= end, first < limit, count > 0, count <= limit - first
             else {
-                throw ConfigError(
-                    path: "\(path)[\(index)]",
-                    "expected [first page, pages] with at least one page, from page \(end) on and before page \(limit).")
+                throw element.error(expected: "[first page, pages] with at least one page, from page \(end) on and before page \(limit)")
             }
             extents.append(MemoryExtent(firstPage: Int(first), pageCount: Int(count)))
             end = first + count

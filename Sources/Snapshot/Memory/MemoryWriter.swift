@@ -37,13 +37,14 @@ public struct MemoryWriter {
     /// Writes the pages that differ from what `base` has (RAM of the same size, restored from the chain that this becomes a layer of), zeros
     /// as well. Reads what either of them has.
     ///
+    /// `pages` are the only ones that can differ, when that is known.
     /// - Throws: as `writeFull`; EINVAL for a base of another size.
     public func writeDifferences(
-        from base: GuestMemory, to file: borrowing OwnedDescriptor, pageTables: borrowing OwnedDescriptor
+        from base: GuestMemory, among pages: PageSet? = nil, to file: borrowing OwnedDescriptor, pageTables: borrowing OwnedDescriptor
     ) throws(SystemError) -> MemoryImage {
         guard base.pageCount == memory.pageCount else { throw SystemError("memory image: base of another size", .invalidArgument) }
-        var candidates = try memory.populatedPages(pageTables)
-        candidates.formUnion(base.layerPages)
+        var candidates = base.layerPages
+        if let pages { candidates = pages } else { candidates.formUnion(try memory.populatedPages(pageTables)) }
         return try write(candidates, to: file) { page, extent in
             guard let old = base.range(of: extent) else { return true }
             return !page.hasSameBytes(as: old)

@@ -26,11 +26,17 @@ public struct ConfigFile: Sendable {
 
     /// Decodes a text; relative paths in it resolve against `directory`.
     init(bytes: [UInt8], path: String, directory: String) throws(VMError) {
+        let document: JSONValue
+        do { document = try JSONText.decode(bytes) } catch { throw VMError(.configuration, "\(path): \(error)") }
+        try self.init(document: document, path: path, directory: directory)
+    }
+
+    /// Decodes a document; relative paths in it resolve against `directory`.
+    init(document: JSONValue, path: String, directory: String = "/") throws(VMError) {
         self.path = path
         do {
-            let document = try JSONText.decode(bytes)
             (configuration, resolved) = try ConfigDocument.decode(
-                document, resolvePath: { $0.hasPrefix("/") ? $0 : normalized("\(directory)/\($0)") }, VMConfiguration.init)
+                document, resolvePath: { $0.hasPrefix("/") ? $0 : normalizedPath("\(directory)/\($0)") }, VMConfiguration.init)
         } catch {
             throw VMError(.configuration, "\(path): \(error)")
         }
@@ -50,7 +56,7 @@ public struct ConfigFile: Sendable {
 /// Paths as the command line takes them.
 public enum AbsolutePath {
     /// The path from the root, against this process's current directory, without `.` and `..`.
-    public static func of(_ path: String) -> String { normalized(path.hasPrefix("/") ? path : "\(currentDirectory())/\(path)") }
+    public static func of(_ path: String) -> String { normalizedPath(path.hasPrefix("/") ? path : "\(currentDirectory())/\(path)") }
 }
 
 /// The absolute directory that holds `path`.
@@ -61,7 +67,7 @@ private func absoluteDirectory(of path: String) -> String {
 }
 
 /// The path without `.` and `..` components (as text: links are not looked at, as in a shell's `cd -L`).
-private func normalized(_ path: String) -> String {
+func normalizedPath(_ path: String) -> String {
     var parts: [Substring] = []
     for part in path.split(separator: "/") where part != "." {
         if part == ".." { _ = parts.popLast() } else { parts.append(part) }

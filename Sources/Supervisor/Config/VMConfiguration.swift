@@ -20,6 +20,8 @@ public struct VMConfiguration: Sendable, Equatable {
     public let cpuMask: [String]
     /// RAM in bytes.
     public let memorySize: UInt64
+    /// Whether it is noted which pages of RAM are written, so that snapshots of changes need not compare.
+    public let tracksWrites: Bool
     /// The kernel: a bzImage or an ELF file, absolute.
     public let kernel: String
     /// The initial RAM disk, absolute.
@@ -54,9 +56,14 @@ public struct VMConfiguration: Sendable, Equatable {
         }
         cpuCount = Int(cpus.count)
         cpuMask = cpus.mask
-        memorySize = try reader.object("memory", doc: "Guest RAM.") { (memory) throws(ConfigError) in
-            try memory.size(
-                "size", in: Self.memoryRange, multipleOf: 2 << 20, default: "512M", doc: "RAM: bytes, or a string such as \"512M\".")
+        (memorySize, tracksWrites) = try reader.object("memory", doc: "Guest RAM.") { (memory) throws(ConfigError) in
+            (
+                try memory.size(
+                    "size", in: Self.memoryRange, multipleOf: 2 << 20, default: "512M", doc: "RAM: bytes, or a string such as \"512M\"."),
+                try memory.bool(
+                    "trackWrites", default: false,
+                    doc: "Note which pages are written: snapshots of changes become quicker, the guest a little slower.")
+            )
         }
         let boot = try reader.requiredObject("boot", doc: "What the guest starts from.") { (boot) throws(ConfigError) in
             (

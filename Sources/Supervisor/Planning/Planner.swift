@@ -1,21 +1,34 @@
 import CLinux
 import Devices
+import GuestMemory
 import Host
 import Logging
 import Machine
+import Schema
+import Snapshot
 import VirtualMachine
 import Virtio
 
 /// Resolves a configuration into a plan: opens every path that it names, makes taps and starts helpers, and hands over typed values and
 /// open descriptors. The only place where paths are opened.
 struct Planner {
+    /// What the guest starts from.
+    enum Origin: Sendable {
+        /// The kernel that the configuration names.
+        case kernel
+        /// A snapshot.
+        case snapshot(SavedSnapshot, RestoreRequest)
+    }
+
     private let configuration: VMConfiguration
     private let file: String
+    private let origin: Origin
 
     /// `file` names the configuration in messages.
-    init(_ configuration: VMConfiguration, file: String) {
+    init(_ configuration: VMConfiguration, file: String, origin: Origin) {
         self.configuration = configuration
         self.file = file
+        self.origin = origin
     }
 
     /// A machine's plan and what the supervisor keeps for it.
@@ -24,17 +37,13 @@ struct Planner {
         let resources: VMResources
     }
 
-    func plan() throws(VMError) -> Plan {
-        do { return try makePlan() } catch { throw VMError(error.code, error.code == .host ? error.message : "\(file): \(error.message)") }
+    func plan(asleep: Bool) throws(VMError) -> Plan {
+        do { return try makePlan(asleep: asleep) } catch { throw VMError(error.code, error.code == .host || error.message.hasPrefix("/") ? error.message : "\(file): \(error.message)") }
     }
 
-    private func makePlan() throws(VMError) -> Plan {
+    private func makePlan(asleep: Bool) throws(VMError) -> Plan {
         try checkHost()
-        let kernel = try openConfigured(configuration.kernel, "boot.kernel", flags: O_RDONLY, expected: "a readable kernel")
-        var initrd: OwnedDescriptor?
-        if let path = configuration.initrd {
-            initrd = try openConfigured(path, "boot.initrd", flags: O_RDONLY, expected: "a readable initial RAM disk")
-        }
+        var machineOrigin: MachineOrigin? = try planOrigin()
         let kvm = try openKVM()
         let terminal = try TerminalStream(needed: usesTerminal)
         var helpers: [PasstProcess] = []
@@ -46,12 +55,58 @@ struct Planner {
         }
         let serialPlanner = CharacterPlanner(key: "serial.backend", id: "serial", notice: notice) { made.append($0) }
         let serial = SerialHost(try serialPlanner.make(configuration.resolvedSerial, terminal: terminal))
-        let entropy = try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(32) }
+        let generation = try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(16) }
+        guard let taken = machineOrigin.take() else { throw VMError(.failure, "The plan is empty.") }
         let machine = MachinePlan(
             name: configuration.name, kvm: kvm, cpuCount: configuration.cpuCount, cpuMask: configuration.cpuMask,
-            memorySize: configuration.memorySize, kernel: kernel, initrd: initrd, commandLine: configuration.commandLine,
-            entropy: entropy, serialOutput: serial, debugExit: configuration.debugExit, devices: devices)
+            memorySize: configuration.memorySize, origin: taken, startsAsleep: asleep, generation: generation,
+            tracksWrites: configuration.tracksWrites, serialOutput: serial, debugExit: configuration.debugExit, devices: devices)
         return Plan(machine: machine, resources: VMResources(serial: serial, terminal: terminal, helpers: helpers, paths: made))
+    }
+
+    private func planOrigin() throws(VMError) -> MachineOrigin {
+        switch origin {
+        case .kernel:
+            let kernel = try openConfigured(configuration.kernel, "boot.kernel", flags: O_RDONLY, expected: "a readable kernel")
+            var initrd: OwnedDescriptor?
+            if let path = configuration.initrd {
+                initrd = try openConfigured(path, "boot.initrd", flags: O_RDONLY, expected: "a readable initial RAM disk")
+            }
+            let entropy = try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(32) }
+            return .boot(BootPlan(kernel: kernel, initrd: initrd, commandLine: configuration.commandLine, entropy: entropy))
+        case .snapshot(let snapshot, let request):
+            return .restore(try planRestore(snapshot, request))
+        }
+    }
+
+    private func planRestore(_ snapshot: SavedSnapshot, _ request: RestoreRequest) throws(VMError) -> RestorePlan {
+        guard snapshot.manifest.memorySize == configuration.memorySize else {
+            throw VMError(
+                .resource,
+                "\(snapshot.path)/\(SnapshotFiles.configuration): memory.size: expected \(snapshot.manifest.memorySize), as the manifest says, found \(configuration.memorySize)."
+            )
+        }
+        let state = try SavedSnapshot.reading(snapshot.path, SnapshotFiles.state) { () throws(StateError) in
+            try MachineState(SavedValue(snapshot.state))
+        }
+        guard state.cpuCount == configuration.cpuCount else {
+            throw VMError(
+                .resource,
+                "\(snapshot.path)/\(SnapshotFiles.state): cpus: expected \(configuration.cpuCount), as the configuration says, found \(state.cpuCount)."
+            )
+        }
+        let ranges: [Range<UInt64>]
+        do { ranges = try AddressMap(memorySize: configuration.memorySize, physicalAddressBits: 52).memory } catch {
+            throw VMError(.configuration, "memory.size: \(error).")
+        }
+        let memory: GuestMemory
+        do {
+            memory = try GuestMemory(
+                ranges: ranges, layers: snapshot.layers, tracksWrites: configuration.tracksWrites, isPopulated: request.prefault)
+        } catch {
+            throw VMError(.resource, "\(snapshot.path)/\(SnapshotFiles.memory): cannot be used as RAM (\(error)).")
+        }
+        return RestorePlan(identity: snapshot.digest, memory: memory, state: state, clockPolicy: request.clock)
     }
 
     /// Whether the terminal's input belongs to one of the VM's streams.
@@ -117,7 +172,14 @@ struct Planner {
             VMError(
                 .configuration,
                 "\(file): devices[\(configuration.devices.firstIndex { $0.id == id } ?? 0)]: \(error)")
+        case .state: explainState(error)
         case .host: VMError(.host, error.description)
         }
+    }
+
+    /// A saved state that cannot be taken over: because of what the host lacks, or because of what is in it.
+    private func explainState(_ error: MachineStartError) -> VMError {
+        guard case .snapshot(let snapshot, _) = origin else { return VMError(.failure, error.description) }
+        return VMError(.resource, "\(snapshot.path)/\(SnapshotFiles.state): \(error)")
     }
 }

@@ -5,14 +5,22 @@ import Logging
 import Machine
 import VirtualMachine
 
-/// `swvmm run`: from a configuration file to the guest's end.
+/// `swvmm run` and `swvmm restore`: from a configuration or a snapshot to the guest's end.
 public struct VMRunner: Sendable {
-    private let path: String
+    /// What the VM starts from.
+    public enum Source: Sendable {
+        /// The configuration in a file, and whether the guest waits for `swvmm wake`.
+        case configuration(path: String, asleep: Bool)
+        /// A snapshot.
+        case snapshot(RestoreRequest)
+    }
+
+    private let source: Source
     private let log: LogSettings
 
-    /// Will run the configuration in the file at `path`.
-    public init(path: String, log: LogSettings) {
-        self.path = path
+    /// Will run a VM.
+    public init(_ source: Source, log: LogSettings) {
+        self.source = source
         self.log = log
     }
 
@@ -22,16 +30,54 @@ public struct VMRunner: Sendable {
     public func run() throws(VMError) -> ExitCode {
         let handler = log
         LoggingSystem.bootstrap { handler.makeHandler(label: $0) }
-        let file = try ConfigFile(path: path)
+        let start = try start()
+        let configuration = start.file.configuration
         ignoreBrokenPipes()
         let signals = try VMError.host("block signals") { () throws(SystemError) in
             try SignalEvents([SIGTERM, SIGINT, SIGHUP, SIGWINCH])
         }
+        let hub = EventHub()
+        let vm = try RunningVM(configuration, document: start.file.resolved, hub: hub)
+        let directory = try RuntimeDirectory.claim(name: configuration.name)
+        var origin = start.origin
+        var asleep = start.asleep
+        var server: ControlServer?
+        defer {
+            server?.stop()
+            directory.remove()
+        }
         while true {
-            let session = try VMSession(file.configuration, file: file.path)
+            let session = try VMSession(configuration, file: start.file.path, origin: origin, asleep: asleep, vm: vm)
+            // After the guest has begun: nobody can ask for it before, and starting a server takes as long as starting a guest.
+            if server == nil { server = try ControlServer.start(vm: vm, directory: directory, hub: hub) }
             let end = try session.run(signals: signals)
-            if end == .reset, file.configuration.onReboot == .restart { continue }
+            if end == .panic { hub.publishPanic() }
+            hub.publishState("stopped")
+            if end == .reset, configuration.onReboot == .restart {
+                (origin, asleep) = (.kernel, false)
+                continue
+            }
             return try code(of: end)
+        }
+    }
+
+    private struct Start {
+        let file: ConfigFile
+        let origin: Planner.Origin
+        let asleep: Bool
+    }
+
+    private func start() throws(VMError) -> Start {
+        switch source {
+        case .configuration(let path, let asleep): return Start(file: try ConfigFile(path: path), origin: .kernel, asleep: asleep)
+        case .snapshot(let request):
+            let snapshot = try SavedSnapshot(path: request.directory, base: request.base)
+            if request.verify, try snapshot.verifyMemory() < snapshot.layers.count {
+                throw VMError(.resource, "\(snapshot.path): no digest of RAM was written; '--digest' of 'swvmm snapshot' does.")
+            }
+            let file = try ConfigFile(
+                document: try request.apply(to: snapshot.configuration), path: "\(snapshot.path)/\(SnapshotFiles.configuration)")
+            return Start(file: file, origin: .snapshot(snapshot, request), asleep: request.asleep)
         }
     }
 

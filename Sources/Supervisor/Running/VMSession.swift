@@ -9,6 +9,7 @@ import VirtualMachine
 struct VMSession: ~Copyable {
     private let machine: VirtualMachine
     private let resources: VMResources
+    private let vm: RunningVM
     private let shutdownTimeout: Int
 
     /// What the loop waits for.
@@ -17,6 +18,7 @@ struct VMSession: ~Copyable {
         static let signal: UInt64 = 2
         static let serialPending: UInt64 = 3
         static let serialRoom: UInt64 = 4
+        static let client: UInt64 = 5
         /// And the one after it.
         static let serial: UInt64 = 8
         static let terminal: UInt64 = 16
@@ -27,10 +29,12 @@ struct VMSession: ~Copyable {
     /// How often it is looked whether the guest has read all input, in milliseconds.
     private static let endDelay: Int64 = 50
 
-    /// Opens everything and starts the machine. `file` names the configuration in messages.
-    init(_ configuration: VMConfiguration, file: String) throws(VMError) {
-        let planner = Planner(configuration, file: file)
-        var plan = try planner.plan()
+    /// Opens everything and starts the machine, which from then on is `vm`'s. `file` names the configuration in messages.
+    init(
+        _ configuration: VMConfiguration, file: String, origin: Planner.Origin, asleep: Bool, vm: RunningVM
+    ) throws(VMError) {
+        let planner = Planner(configuration, file: file, origin: origin)
+        var plan = try planner.plan(asleep: asleep)
         guard let machinePlan = plan.machine.take() else { throw VMError(.failure, "The plan is empty.") }
         do {
             machine = try VirtualMachine.start(machinePlan)
@@ -38,7 +42,9 @@ struct VMSession: ~Copyable {
             throw planner.explain(error)
         }
         resources = plan.resources
+        self.vm = vm
         shutdownTimeout = configuration.shutdownTimeout
+        vm.use(machine)
     }
 
     /// Waits until the machine ends.
@@ -46,9 +52,11 @@ struct VMSession: ~Copyable {
         do {
             try loop(signals: signals)
         } catch {
+            vm.release()
             _ = machine.stop()
             throw VMError(.failure, "The machine's loop failed (\(error)).")
         }
+        vm.release()
         let end = machine.stop()
         resources.finish()
         return end
@@ -60,6 +68,7 @@ struct VMSession: ~Copyable {
         try poller.add(signals.rawValue, token: Token.signal)
         try poller.add(machine.serialPending.rawValue, token: Token.serialPending)
         try poller.add(machine.serialRoom.rawValue, token: Token.serialRoom)
+        try poller.add(vm.attention.rawValue, token: Token.client)
         resources.serial.beginWaiting(token: Token.serial)
         var flushAt: Int64?
         var forceAt: Int64?
@@ -90,6 +99,13 @@ struct VMSession: ~Copyable {
                 case Token.serialRoom:
                     machine.serialRoom.drain()
                     resources.serial.pass(to: machine)
+                case Token.client:
+                    vm.attention.drain()
+                    switch vm.takeEndRequest() {
+                    case .force: return
+                    case .orderly: if beginShutdown(&forceAt) { return }
+                    case nil: break
+                    }
                 case Token.serial, Token.serial + 1:
                     resources.serial.handle(event, poller: poller, machine: machine)
                 default: break
@@ -109,13 +125,19 @@ struct VMSession: ~Copyable {
         case SIGWINCH:
             resources.terminal?.windowChanged()
             return false
-        case SIGTERM where forceAt == nil && shutdownTimeout > 0:
-            machine.pressPowerButton()
-            forceAt = MonotonicTime.now + Int64(shutdownTimeout) * 1000
-            return false
+        case SIGTERM where forceAt == nil:
+            return beginShutdown(&forceAt)
         default:
             // A second SIGTERM, Ctrl-C without a terminal of ours, or a closed terminal: nobody is left to wait for.
             return true
         }
+    }
+
+    /// Presses the power button, and notes when patience ends; true when there is nothing to wait for: a guest that sleeps obeys no button.
+    private borrowing func beginShutdown(_ forceAt: inout Int64?) -> Bool {
+        guard shutdownTimeout > 0, machine.phase == .running else { return true }
+        machine.pressPowerButton()
+        forceAt = forceAt ?? MonotonicTime.now + Int64(shutdownTimeout) * 1000
+        return false
     }
 }

@@ -1,4 +1,5 @@
 public import Hypervisor
+public import Schema
 import Synchronization
 
 /// A PCI function, as its bus sees it.
@@ -54,6 +55,7 @@ public final class PCIBus: Sendable {
     /// The guest's memory-mapped I/O, in which BARs stand. Weak: it holds the functions of this bus through their BARs.
     weak let memory: AddressBus?
     private let lines: [SharedInterruptLine]
+    private let hostBridge = PCIHostBridge()
     private let state: Mutex<State>
 
     /// A bus with a host bridge. BARs are placed in `window` (below 4 GiB) or, when they have 64 bits, in `highWindow`. `lines` are the
@@ -65,7 +67,7 @@ public final class PCIBus: Sendable {
         self.memory = memory
         self.lines = [lines.0, lines.1, lines.2, lines.3].map { SharedInterruptLine($0) }
         var slots: [(any PCIFunction)?] = Array(repeating: nil, count: Self.slotCount)
-        slots[0] = PCIHostBridge()
+        slots[0] = hostBridge
         state = Mutex(State(slots: slots, window: PCIWindow(window), highWindow: PCIWindow(highWindow)))
     }
 
@@ -89,6 +91,12 @@ public final class PCIBus: Sendable {
     public func interruptLine(slot: Int) -> any InterruptLine {
         lines[Int(Self.interruptGSI(slot: slot) - Self.firstInterruptGSI)].tap()
     }
+
+    /// The registers of the host bridge that a guest can write.
+    public var hostBridgeState: JSONValue { hostBridge.state }
+
+    /// Takes them over.
+    public func restoreHostBridge(_ saved: SavedValue) throws(StateError) { try hostBridge.restore(saved) }
 
     /// A first address for a BAR of `size` bytes.
     func allocate(_ size: UInt64, is64Bit: Bool) throws(PCIError) -> UInt64 {

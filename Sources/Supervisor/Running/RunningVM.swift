@@ -1,0 +1,159 @@
+import CLinux
+import GuestMemory
+import Host
+import Logging
+import Schema
+import Snapshot
+import Synchronization
+import VirtualMachine
+
+/// A VM as its clients see it: one that lasts from `run` or `restore` to the end, through restarts of its guest.
+final class RunningVM: ControlledVM {
+    private let configurationDocument: JSONValue
+    private let settings: VMConfiguration
+    private let since = ControlTime.now()
+    private let hub: EventHub
+    /// Read by snapshots: opened once, because a jailed process could not.
+    private let pageTables: OwnedDescriptor
+    /// Signalled when a client wants the VM to end; the machine's loop looks at `endRequest` then.
+    let attention: EventFD
+    private let current: Mutex<VirtualMachine?> = Mutex(nil)
+    private let request = Mutex<EndRequest?>(nil)
+
+    /// How a client wants the VM to end.
+    enum EndRequest: Sendable {
+        /// By its power button and, after a while, by force.
+        case orderly
+        /// At once.
+        case force
+    }
+
+    init(_ settings: VMConfiguration, document: JSONValue, hub: EventHub) throws(VMError) {
+        self.settings = settings
+        self.hub = hub
+        configurationDocument = settings.pinned(document)
+        pageTables = try VMError.host("open its page tables") { () throws(SystemError) in try OwnedDescriptor.pageTables() }
+        attention = try VMError.host("make an event") { () throws(SystemError) in try EventFD() }
+    }
+
+    /// From now on commands go to this machine.
+    func use(_ machine: VirtualMachine) {
+        current.withLock { $0 = machine }
+        hub.publishState(machine.phase.name)
+    }
+
+    /// No machine is there any more, for now or for good.
+    func release() { current.withLock { $0 = nil } }
+
+    /// What a client has asked for since the last call.
+    func takeEndRequest() -> EndRequest? {
+        request.withLock { request in
+            defer { request = nil }
+            return request
+        }
+    }
+
+    private func machine() throws(VMError) -> VirtualMachine {
+        guard let machine = current.withLock({ $0 }) else { throw VMError(.failure, "VM \"\(settings.name)\" is not running.") }
+        return machine
+    }
+
+    // MARK: ControlledVM
+
+    func info() -> JSONValue {
+        let phase = current.withLock { $0 }?.phase ?? .stopped
+        return [
+            "name": .string(settings.name), "pid": .integer(Int64(PrivateDirectories.process)), "state": .string(phase.name),
+            "version": .string(ProductVersion.string), "cpus": .integer(Int64(settings.cpuCount)),
+            "memory": .integer(Int64(clamping: settings.memorySize)), "since": .string(since),
+        ]
+    }
+
+    func configuration() -> JSONValue { configurationDocument }
+
+    func devices() -> [JSONValue] { current.withLock { $0 }?.deviceReport ?? [] }
+
+    func sleep() throws(VMError) -> Bool {
+        let machine = try machine()
+        let isNew = try Self.machine { () throws(MachineError) in try machine.sleep() }
+        if isNew { hub.publishState("asleep") }
+        return isNew
+    }
+
+    func wake() throws(VMError) -> Bool {
+        let machine = try machine()
+        let isNew = try Self.machine { () throws(MachineError) in try machine.wake() }
+        if isNew { hub.publishState("running") }
+        return isNew
+    }
+
+    func stop(force: Bool) {
+        request.withLock { $0 = force || $0 == .force ? .force : .orderly }
+        attention.signal()
+    }
+
+    func pressPowerButton() { current.withLock { $0 }?.pressPowerButton() }
+
+    func snapshot(_ request: SnapshotRequest) throws(VMError) -> JSONValue {
+        let machine = try machine()
+        let base = try request.base.map { (path) throws(VMError) in try SavedSnapshot(path: path) }
+        if let base, base.manifest.memorySize != machine.memorySize {
+            throw VMError(
+                .resource, "\(base.path): expected a snapshot with \(machine.memorySize) bytes of RAM, found \(base.manifest.memorySize).")
+        }
+        let writer = try SnapshotWriter.begin(at: request.directory)
+        let baseMemory = try base.map { (base) throws(VMError) in
+            try VMError.host("map the base's memory") { () throws(SystemError) in
+                SavedBase(
+                    digest: base.digest, memory: try GuestMemory(ranges: [0..<machine.memorySize], layers: base.layers))
+            }
+        }
+        let wasRunning = try sleep()
+        let saved: SavedMachine
+        do {
+            saved = try machine.save(memory: writer.memory, pageTables: pageTables, base: baseMemory, digest: request.digest)
+        } catch {
+            if wasRunning { _ = try? wake() }
+            throw VMError(.resource, "\(writer.path): \(error) Nothing was kept.")
+        }
+        // What follows needs no machine that stands still. One that is to end or to sleep afterwards does so when all has gone well.
+        let wakes = request.then == .wake || request.then == nil && wasRunning
+        if wakes { _ = try wake() }
+        let path = writer.path
+        let digest: String
+        do {
+            digest = try writer.finish(configuration: configurationDocument, state: saved.state) { configuration, state in
+                manifest(saved, base: base, at: path, configuration: configuration, state: state)
+            }
+        } catch {
+            // It sleeps only for the snapshot's sake, which there is not.
+            if wasRunning, !wakes { _ = try? wake() }
+            throw error
+        }
+        machine.noteSaved(as: digest)
+        if request.then == .stop { stop(force: true) }
+        return [
+            "path": .string(path), "manifest": .string(digest), "bytes": .integer(Int64(clamping: saved.image.byteCount)),
+            "kind": base == nil ? "full" : "diff", "state": .string(machine.phase.name),
+        ]
+    }
+
+    private func manifest(
+        _ saved: SavedMachine, base: SavedSnapshot?, at path: String, configuration: Manifest.File, state: Manifest.File
+    ) -> Manifest {
+        let size = UInt64(settings.memorySize)
+        let id = (try? randomBytes(16)).map { hexString($0) } ?? ""
+        return Manifest(
+            id: id, createdAt: ControlTime.now(), producer: "swvmm \(ProductVersion.string)", name: settings.name,
+            cpuVendor: saved.cpuVendor, cpuFingerprint: SHA256.text(of: Array(saved.cpuDescription.utf8)), memorySize: size,
+            extents: saved.image.extents,
+            base: base.map { Manifest.Base(sha256: $0.digest, path: SnapshotFiles.relative($0.path, to: SnapshotFiles.parent(of: path))) },
+            configuration: configuration, state: state,
+            memory: Manifest.File(size: size, sha256: saved.image.digest.map { hexString($0) }))
+    }
+
+    /// Runs a step of the machine; its failure is one of the VM's.
+    private static func machine<Value>(_ body: () throws(MachineError) -> Value) throws(VMError) -> Value {
+        do { return try body() } catch { throw VMError(.failure, error.description) }
+    }
+}
