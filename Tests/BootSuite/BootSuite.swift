@@ -9,6 +9,7 @@ enum BootSuite {
         GROUP is
           bad-input   configurations that cannot be used, and what swvmm says to them (anywhere)
           payload     bare-metal guests (wherever there is a /dev/kvm)
+          lifecycle   bare-metal guests that are put to sleep, saved and restored (likewise)
           boot        Linux guests (as root, in the lab)
 
           --swvmm PATH      the program
@@ -45,6 +46,7 @@ enum BootSuite {
         switch options.group {
         case "bad-input": badInputCases(options)
         case "payload": payloadCases(options)
+        case "lifecycle": lifecycleCases(options)
         case "boot": bootCases(options) + endingCases(options)
         default: throw SuiteError("unknown group '\(options.group)'\n\n\(usage)")
         }

@@ -25,12 +25,17 @@ final class RunningVM {
     private(set) var complaints = ""
     private(set) var status: ExitStatus?
 
-    /// Starts a VM. Of a console that is a socket, `socketPath` is its path.
-    init(swvmm: String, configuration: String, console kind: Console = .pipe, socketPath: String = "") throws(SystemError) {
+    /// Starts a VM from a configuration. Of a console that is a socket, `socketPath` is its path.
+    convenience init(swvmm: String, configuration: String, console kind: Console = .pipe, socketPath: String = "") throws(SystemError) {
+        try self.init(swvmm: swvmm, arguments: ["run", "--config", configuration], console: kind, socketPath: socketPath)
+    }
+
+    /// Starts swvmm with other arguments, which bring a VM to life.
+    init(swvmm: String, arguments: [String], console kind: Console = .pipe, socketPath: String = "") throws(SystemError) {
         let keyboard = try Pipe()
         let output = try Pipe()
         let errors = try Pipe()
-        let command = Self.pin + [swvmm, "run", "--config", configuration]
+        let command = Self.pin + [swvmm] + arguments
         let child = try ChildProcess(
             path: command[0], arguments: command,
             descriptors: [
@@ -87,6 +92,9 @@ final class RunningVM {
         guard status == nil, let child = child.take() else { return }
         status = child.terminate(graceMilliseconds: 0)
     }
+
+    /// What has come from the console and is not a whole line yet; with the console's end, that is all that is left.
+    func takeRest() -> String { console?.takeText() ?? "" }
 
     private var streams: [ByteStream] {
         guard let console, kind != .pipe else { return [output, errors] }

@@ -1,7 +1,10 @@
 /// What a test VM looks like; written as `vm.json`.
 struct VMFile {
+    var name = "test"
     var cpus = 1
     var memory = "512M"
+    /// Whether writes to RAM are tracked.
+    var tracksWrites = false
     var kernel: String
     var initrd: String?
     var commandLine = ""
@@ -19,7 +22,8 @@ struct VMFile {
         var boot = "\"kernel\": \(quote(kernel)), \"commandLine\": \(quote(commandLine))"
         if let initrd { boot += ", \"initrd\": \(quote(initrd))" }
         let members = [
-            "\"name\": \"test\"", "\"cpus\": { \"count\": \(cpus) }", "\"memory\": { \"size\": \"\(memory)\" }", "\"boot\": { \(boot) }",
+            "\"name\": \"\(name)\"", "\"cpus\": { \"count\": \(cpus) }",
+            "\"memory\": { \"size\": \"\(memory)\", \"trackWrites\": \(tracksWrites) }", "\"boot\": { \(boot) }",
             "\"transport\": \"\(transport)\"", "\"serial\": { \"backend\": \(serial) }",
             "\"devices\": [\(devices.map { "{ \($0) }" }.joined(separator: ",\n    "))]",
         ]

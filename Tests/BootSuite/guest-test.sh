@@ -1,6 +1,6 @@
 # What the boot suite's guests run (Tests/Lab/guest makes it their /test.sh). Words of the kernel command line say what to do:
 #   swvmm.checks=NAME,…   checks to run, in this order; each prints "CHECK NAME ok" or "CHECK NAME failed: why"
-#   swvmm.end=NAME        how to end: poweroff, wait, ignore, reboot, panic, again
+#   swvmm.end=NAME        how to end: poweroff, wait, ignore, reboot, panic, again; load works until somebody types "stop"
 #   swvmm.cpus=N swvmm.pairs=N swvmm.transport=pci|mmio   what the guest must find
 #   swvmm.packed=KIND,…   the kinds of device that must use packed rings
 #
@@ -213,6 +213,53 @@ check_user() {
   ping -c 2 -W 5 198.51.100.1
 }
 
+# --- A load that lasts ---
+
+# Files go to the disk and come back from it, again and again, past the page cache.
+disk_load() {
+  round=0
+  while [ ! -e /tmp/stop ]; do
+    round=$((round + 1))
+    dd if=/dev/urandom of=/tmp/chunk bs=64k count=8 2>/dev/null
+    cp /tmp/chunk "/mnt/$((round % 8))" && sync && echo 3 >/proc/sys/vm/drop_caches
+    cmp /tmp/chunk "/mnt/$((round % 8))" || echo "BAD disk, round $round"
+  done
+  echo "DISK $round"
+}
+
+# Lines that come from the host go back to it.
+tcp_load() {
+  tap=$(interface 52:54:00:00:00:01) && ip addr add 10.7.0.2/24 dev "$tap" && ip link set "$tap" up || return
+  host tap
+  printf '#!/bin/sh\nwhile read -r line; do echo "$line"; done\n' >/tmp/return
+  chmod +x /tmp/return
+  nc 10.7.0.1 9100 -e /tmp/return &
+}
+
+load() {
+  data=$(disk data) || return
+  mkfs.ext4 -q -F "$data" && mount -t ext4 "$data" /mnt || return
+  [ "$(word tcp)" = no ] || tcp_load || return
+  disk_load &
+  disk_process=$!
+  (
+    while read -r line; do [ "$line" = stop ] && break; done </dev/hvc0
+    touch /tmp/stop
+  ) &
+  count=0
+  while [ ! -e /tmp/stop ]; do
+    count=$((count + 1))
+    read -r uptime rest </proc/uptime
+    echo "COUNT $count $uptime $(date +%s)"
+    usleep 20000
+  done
+  wait "$disk_process"
+  killall nc 2>/dev/null
+  umount /mnt && e2fsck -fn "$data" >/dev/null 2>&1 && echo "CHECK fsck ok"
+  echo "FORKS $(dmesg | grep -c 'crng reseeded due to virtual machine fork')"
+  echo "END"
+}
+
 # --- All of it ---
 
 check() {
@@ -226,6 +273,7 @@ check() {
 for name in $(word checks | tr , ' '); do check "$name"; done
 
 case $(word end) in
+load) load ;;
 wait)
   echo WAITING
   sleep 1000

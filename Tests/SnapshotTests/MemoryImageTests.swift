@@ -176,8 +176,8 @@ struct MemoryImageTests {
         let list = extents([(0, 1), (1, 2), (90, 10)])
         let json = MemoryExtent.json(list)
         #expect(json == [[0, 1], [1, 2], [90, 10]])
-        #expect(try MemoryExtent.decode(json, pageCount: 100, path: "memory.extents") == list)
-        #expect(try MemoryExtent.decode([], pageCount: 100, path: "") == [])
+        #expect(try MemoryExtent.read(SavedValue(json), pageCount: 100) == list)
+        #expect(try MemoryExtent.read(SavedValue([]), pageCount: 100) == [])
         let bad: [(JSONValue, String)] = [
             (7, "memory"), ([7], "memory[0]"), ([[1]], "memory[0]"), ([[1, 2, 3]], "memory[0]"), ([["1", 2]], "memory[0]"),
             ([[1, 0]], "memory[0]"), ([[-1, 2]], "memory[0]"), ([[0, -1]], "memory[0]"), ([[0, 2], [1, 1]], "memory[1]"),
@@ -186,7 +186,7 @@ struct MemoryImageTests {
         ]
         for (value, path) in bad {
             do {
-                _ = try MemoryExtent.decode(value, pageCount: 100, path: "memory")
+                _ = try MemoryExtent.read(SavedValue(value, path: JSONPath([.key("memory")])), pageCount: 100)
                 Issue.record("\(value) was taken")
             } catch {
                 #expect(error.path == path, "\(error)")

@@ -10,6 +10,11 @@ static inline uint8_t guest_in8(uint16_t port) {
     __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
     return value;
 }
+static inline uint64_t guest_tsc(void) {
+    uint32_t low, high;
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (uint64_t)high << 32 | low;
+}
 static inline void guest_halt(void) { __asm__ volatile("cli; hlt"); }
 
 #endif

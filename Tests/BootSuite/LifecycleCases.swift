@@ -1,0 +1,121 @@
+import Glibc
+import Host
+
+/// Sleep, wake, snapshot and restore of a bare-metal guest: wherever there is a /dev/kvm, hundreds of cycles in seconds.
+func lifecycleCases(_ options: Options) -> [TestCase] {
+    let cycles = options.complete ? 200 : 40
+    return [
+        lifecycleCase(options, "\(cycles) times asleep and awake") { vm, _ in
+            for _ in 0..<cycles {
+                try vm.command("sleep", vm.name)
+                try vm.settle()
+                let tick = vm.tick
+                try vm.settle()
+                guard vm.tick == tick else { throw TickingVM.Failure("tick \(vm.tick) came from a VM that sleeps") }
+                try vm.command("wake", vm.name)
+                try vm.watch(3)
+            }
+        },
+        lifecycleCase(options, "\(cycles) times saved, killed, restored") { vm, scratch in
+            var vm = vm
+            for cycle in 0..<cycles {
+                let directory = "\(scratch.path)/s\(cycle)"
+                try vm.command("snapshot", vm.name, directory, "--then", "sleep")
+                try vm.settle()
+                vm.kill()
+                vm = try TickingVM(options, name: "\(vm.name.prefix(20))\(cycle)", restoring: directory, after: vm)
+                try vm.watch(3)
+                if cycle > 0 { _ = Command.run(["rm", "-rf", "\(scratch.path)/s\(cycle - 1)"]) }
+            }
+            vm.kill()
+        },
+        lifecycleCase(options, "a restored VM has the state that was saved") { vm, scratch in
+            let (a, b, c) = ("\(scratch.path)/a", "\(scratch.path)/b", "\(scratch.path)/c")
+            try vm.command("snapshot", vm.name, a, "--then", "sleep")
+            try vm.settle()
+            try vm.command("wake", vm.name)
+            try vm.watch(5)
+            try vm.command("snapshot", vm.name, b, "--then", "sleep")
+            vm.kill()
+            let copy = try TickingVM(options, name: vm.name, restoring: a, after: vm, arguments: ["--asleep"])
+            try waitFor(copy)
+            try copy.command("snapshot", vm.name, c)
+            copy.kill()
+            try vm.command("snapshot", "verify", c)
+            let same = Command.run([options.swvmm, "snapshot", "diff", a, c])
+            guard same.succeeded else { throw TickingVM.Failure("restored and saved again, the state differs: \(same.output)\(same.errors)") }
+            let other = Command.run([options.swvmm, "snapshot", "diff", a, b])
+            guard other.status == .exited(1), other.output.firstRange(of: "pages differ") != nil else {
+                throw TickingVM.Failure("after more ticks, expected other memory, found: \(other.output)\(other.errors)")
+            }
+        },
+        lifecycleCase(options, "snapshots of changes, tracked", tracksWrites: true, chain),
+        lifecycleCase(options, "snapshots of changes, compared", chain),
+    ]
+
+    /// Snapshots of changes on each other; every one restores, and so does the whole that they make.
+    func chain(_ vm: TickingVM, _ scratch: Scratch) throws {
+        var vm = vm
+        var base = "\(scratch.path)/full"
+        try vm.command("snapshot", vm.name, base)
+        for link in 0..<4 {
+            try vm.watch(5)
+            let next = "\(scratch.path)/diff\(link)"
+            try vm.command("snapshot", vm.name, next, "--base", base, "--digest", "--then", "sleep")
+            try vm.settle()
+            if link % 2 == 0 {
+                try vm.command("wake", vm.name)
+            } else {
+                vm.kill()
+                vm = try TickingVM(options, name: vm.name, restoring: next, after: vm)
+            }
+            base = next
+        }
+        try vm.watch(5)
+        vm.kill()
+        let flat = "\(scratch.path)/flat"
+        try vm.command("snapshot", "flatten", base, flat)
+        let same = Command.run([options.swvmm, "snapshot", "diff", base, flat])
+        guard same.succeeded else { throw TickingVM.Failure("the flattened snapshot differs: \(same.output)\(same.errors)") }
+    }
+}
+
+/// Waits until a VM answers on its control socket.
+private func waitFor(_ vm: TickingVM) throws {
+    let deadline = MonotonicTime.now + 10_000
+    while MonotonicTime.now < deadline {
+        if (try? vm.command("info", vm.name)) != nil { return }
+        _ = usleep(10_000)
+    }
+    throw TickingVM.Failure("VM \(vm.name) does not answer: \(vm.complaints)")
+}
+
+private func lifecycleCase(
+    _ options: Options, _ name: String, tracksWrites: Bool = false, _ body: @escaping (TickingVM, Scratch) throws -> Void
+) -> TestCase {
+    TestCase(name: "lifecycle: \(name)") { report in
+        let scratch = Scratch("lifecycle")
+        defer { scratch.remove() }
+        var file = VMFile(kernel: "\(options.payloads)/ticker")
+        file.name = "ticker"
+        file.memory = "128M"
+        file.tracksWrites = tracksWrites
+        file.serial = "\"stdio\""
+        file.extra = ["\"debugExit\": true"]
+        var vm: TickingVM?
+        var problem: String?
+        do {
+            let started = try TickingVM(options, name: file.name, configuration: scratch.write("vm.json", file.text))
+            vm = started
+            try started.watch(5)
+            try waitFor(started)
+            try body(started, scratch)
+        } catch let failure as TickingVM.Failure {
+            problem = failure.reason
+        } catch {
+            problem = "\(error)"
+        }
+        vm?.kill()
+        report.note("lifecycle: \(name)", problem, context: lines(vm?.complaints ?? ""))
+    }
+}

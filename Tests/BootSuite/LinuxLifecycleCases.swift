@@ -1,0 +1,233 @@
+import Glibc
+import Host
+
+/// Linux guests that work while they are put to sleep, saved, killed and brought back: as root, in the lab.
+func linuxLifecycleCases(_ options: Options) -> [TestCase] {
+    var cases: [TestCase] = []
+    let all = [("pci", false, 1), ("mmio", true, 1), ("mmio", false, 2), ("pci", true, 2), ("pci", true, 1), ("mmio", false, 1), ("pci", false, 2), ("mmio", true, 2)]
+    for (turn, (transport, packed, cpus)) in (options.complete ? all : Array(all.prefix(2))).enumerated() {
+        let load = LoadedGuest(kernel: turn % 2 == 0 ? "6.12" : "6.1-cloud", transport: transport, packed: packed, cpus: cpus)
+        cases.append(
+            TestCase(name: "cycles: \(load.name)") { report in LoadedRun(load, options, report).run(cycles: options.complete ? 20 : 5) })
+    }
+    return cases
+}
+
+/// What such a guest is like.
+struct LoadedGuest {
+    let kernel: String
+    let transport: String
+    let packed: Bool
+    let cpus: Int
+
+    var name: String { "\(transport), \(packed ? "packed" : "split"), \(cpus) vCPU, \(kernel)" }
+}
+
+/// One guest with a disk load, a TCP stream and a counter, through all its cycles.
+private final class LoadedRun {
+    private struct Failure: Error { let reason: String }
+
+    /// How long the guest may take for anything, in milliseconds.
+    private static let patience: Int64 = 180_000
+
+    private let load: LoadedGuest
+    private let options: Options
+    private let report: Report
+    private let scratch = Scratch("cycles")
+    private let vmName = "cycles"
+    private let tap = "swtest0"
+    private var machine: RunningVM?
+    private var stream: NumberStream?
+    /// The beginning of a line that the last process wrote before its end.
+    private var rest = ""
+    private var count = 0
+    private var uptime = 0.0
+    private var clock = 0
+    private var ending: [String] = []
+
+    init(_ load: LoadedGuest, _ options: Options, _ report: Report) { (self.load, self.options, self.report) = (load, options, report) }
+
+    func run(cycles: Int) {
+        defer {
+            machine?.kill()
+            _ = Command.shell("ip link del \(tap)")
+            scratch.remove()
+        }
+        let begin = MonotonicTime.now
+        do {
+            try start()
+            for cycle in 1...cycles { try check("asleep and awake, cycle \(cycle)") { try sleepAndWake() } }
+            // A stream does not outlive the process that holds the tap.
+            try check("the TCP stream survives") { try checkStream() }
+            for cycle in 1...cycles { try check("saved, killed, restored, cycle \(cycle)") { try saveAndRestore(cycle) } }
+            try check("the guest ends well") { try finish() }
+        } catch {
+            report.note("cycles: \(load.name)", "stopped early: \((error as? Failure)?.reason ?? "\(error)")")
+        }
+        report.remark("cycles: \(load.name): \((MonotonicTime.now - begin) / 1000) s")
+    }
+
+    private func check(_ name: String, _ body: () throws -> Void) throws {
+        do {
+            try body()
+            report.note("cycles: \(load.name): \(name)", nil)
+        } catch {
+            var context = machine?.history.suffix(12).map { $0 } ?? []
+            context += lines(machine?.complaints ?? "", last: 5).map { "stderr: \($0)" }
+            context += lines(Command.shell("cat \(scratch.path)/serial.log") ?? "", last: 10).map { "serial: \($0)" }
+            report.note("cycles: \(load.name): \(name)", (error as? Failure)?.reason ?? "\(error)", context: context)
+            throw error
+        }
+    }
+
+    private func start() throws {
+        let prepared = "truncate -s 64M data.img && ip tuntap add \(tap) mode tap && ip link set \(tap) up"
+        guard Command.shell("cd \(scratch.path) && \(prepared)") != nil else { throw Failure(reason: "failed: \(prepared)") }
+        stream = try NumberStream(port: 9100)
+        var vm = VMFile(kernel: "\(options.guests)/\(load.kernel)")
+        vm.name = vmName
+        vm.initrd = "\(options.guests)/\(load.kernel).initrd"
+        vm.cpus = load.cpus
+        vm.memory = "256M"
+        vm.transport = load.transport
+        vm.serial = "{ \"file\": \"serial.log\" }"
+        vm.commandLine =
+            "console=ttyS0 quiet panic=-1 swvmm.mode=script swvmm.console=hvc0 swvmm.end=load swvmm.transport=\(load.transport)"
+        let ring = "\"packedRing\": \(load.packed)"
+        vm.devices = [
+            "\"id\": \"console\", \"type\": \"console\", \(ring)",
+            "\"id\": \"data\", \"type\": \"block\", \"path\": \"data.img\", \"queues\": \(load.cpus), \(ring)",
+            "\"id\": \"tap\", \"type\": \"net\", \"backend\": { \"tap\": \"\(tap)\" }, \"mac\": \"52:54:00:00:00:01\", \(ring)",
+            "\"id\": \"rng\", \"type\": \"rng\", \(ring)",
+        ]
+        machine = try RunningVM(swvmm: options.swvmm, configuration: scratch.write("vm.json", vm.text))
+        try check("the load runs") {
+            try follow(10)
+            try checkStream()
+        }
+    }
+
+    private func sleepAndWake() throws {
+        try command(["sleep", vmName])
+        try drain()
+        try command(["wake", vmName])
+        try follow(5)
+    }
+
+    private func saveAndRestore(_ cycle: Int) throws {
+        let directory = "\(scratch.path)/s\(cycle)"
+        try command(["snapshot", vmName, directory, "--then", "sleep"])
+        try drain()
+        machine?.kill()
+        machine = try RunningVM(swvmm: options.swvmm, arguments: ["restore", directory])
+        try follow(5)
+        _ = Command.run(["rm", "-rf", "\(scratch.path)/s\(cycle - 1)"])
+    }
+
+    private func finish() throws {
+        guard machine?.type("stop\n") == true else { throw Failure(reason: "the console takes no input") }
+        let deadline = MonotonicTime.now + Self.patience
+        while let line = machine?.nextLine(before: deadline) {
+            try take(line)
+            if line == "END" { break }
+        }
+        guard ending.contains("CHECK fsck ok") else { throw Failure(reason: "the file system is not clean: \(ending)") }
+        guard let forks = ending.first(where: { $0.hasPrefix("FORKS ") }), forks != "FORKS 0" else {
+            throw Failure(reason: "the guest has not noticed that it was restored: \(ending)")
+        }
+        guard machine?.waitForEnd(before: deadline) == .exited(0) else {
+            throw Failure(reason: "expected exit code 0, found \(machine?.status.map { "\($0)" } ?? "none")")
+        }
+    }
+
+    private func command(_ arguments: [String]) throws {
+        let result = Command.run([options.swvmm] + arguments, seconds: 120)
+        guard result.succeeded else {
+            throw Failure(reason: "'swvmm \(arguments.joined(separator: " "))' ended with \(result.status.map { "\($0)" } ?? "nothing"): \(result.errors)")
+        }
+    }
+
+    /// Follows the counter until `more` numbers have come.
+    private func follow(_ more: Int) throws {
+        let goal = count + more
+        let deadline = MonotonicTime.now + Self.patience
+        while count < goal {
+            guard let line = machine?.nextLine(before: deadline) else {
+                throw Failure(reason: "expected count \(goal), got as far as \(count): \(machine?.status.map { "\($0)" } ?? "silent")")
+            }
+            try take(line)
+        }
+    }
+
+    /// Takes what a VM that sleeps has said before; nothing more may come.
+    private func drain() throws {
+        while let line = machine?.nextLine(before: MonotonicTime.now + 200) { try take(line) }
+        rest += machine?.takeRest() ?? ""
+    }
+
+    private func take(_ line: String) throws {
+        let whole = rest + line
+        rest = ""
+        let words = whole.split(separator: " ").map(String.init)
+        switch words.first {
+        case "COUNT" where words.count == 4:
+            guard let number = Int(words[1]), let up = Double(words[2]), let date = Int(words[3]) else { break }
+            guard number == count + 1 else { throw Failure(reason: "expected count \(count + 1), found \(number)") }
+            guard up >= uptime, date >= clock else {
+                throw Failure(reason: "time went back at count \(number): from \(uptime) s, date \(clock) to \(up) s, date \(date)")
+            }
+            (count, uptime, clock) = (number, up, date)
+        case "HOST" where words.count == 2:
+            let answer = Command.shell("ip addr replace 10.7.0.1/24 dev \(tap); ip link set \(tap) up && echo up") ?? "down"
+            if machine?.type("\(answer)\n") != true { throw Failure(reason: "the console takes no input") }
+        case "BAD": throw Failure(reason: whole)
+        case "CHECK", "FORKS", "END", "DISK": ending.append(whole)
+        default: break
+        }
+    }
+
+    /// Numbers go to the guest and come back, in order.
+    private func checkStream() throws {
+        guard let stream else { return }
+        if let problem = stream.exchange(10, milliseconds: Self.patience) { throw Failure(reason: problem) }
+    }
+}
+
+/// A TCP connection from a guest that returns every line.
+private final class NumberStream {
+    private let child: ChildProcess
+    private let input: ByteStream
+    private let output: ByteStream
+    private var number = 0
+
+    init(port: Int) throws(SystemError) {
+        let toPeer = try Pipe()
+        let fromPeer = try Pipe()
+        child = try ChildProcess(
+            path: findProgram("socat") ?? "/usr/bin/socat", arguments: ["socat", "STDIO", "TCP-LISTEN:\(port),reuseaddr"],
+            descriptors: [
+                InheritedDescriptor(toPeer.reader.rawValue, as: 0), InheritedDescriptor(fromPeer.writer.rawValue, as: 1),
+                InheritedDescriptor(2, as: 2),
+            ])
+        input = try ByteStream(try toPeer.writer.duplicate())
+        output = try ByteStream(try fromPeer.reader.duplicate())
+    }
+
+    /// Sends numbers and waits for each to come back; says what went wrong.
+    func exchange(_ count: Int, milliseconds: Int64) -> String? {
+        let deadline = MonotonicTime.now + milliseconds
+        for _ in 0..<count {
+            number += 1
+            guard input.write("\(number)\n") else { return "the TCP stream takes no more at line \(number)" }
+            while true {
+                if let line = output.takeLine() {
+                    if line == "\(number)" { break }
+                    return "the TCP stream gave '\(line)' instead of '\(number)'"
+                }
+                guard output.isOpen, MonotonicTime.now < deadline else { return "the TCP stream broke at line \(number)" }
+                try? ByteStream.wait(for: [output], milliseconds: deadline - MonotonicTime.now)
+            }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,85 @@
+import Glibc
+import Host
+
+/// The payload `ticker` in a VM that is put to sleep, saved, killed and brought back: its ticks must be one sequence, whatever happens.
+final class TickingVM {
+    struct Failure: Error {
+        let reason: String
+        init(_ reason: String) { self.reason = reason }
+    }
+
+    /// How long anything may take, in milliseconds.
+    private static let patience: Int64 = 30_000
+
+    let name: String
+    private let options: Options
+    private var machine: RunningVM
+    /// The beginning of a line that the last process wrote before its end.
+    private var rest = ""
+    /// The last tick that was seen.
+    private(set) var tick: UInt64 = 0
+    private var tsc: UInt64 = 0
+
+    /// Starts the payload.
+    init(_ options: Options, name: String, configuration: String) throws {
+        self.options = options
+        self.name = name
+        machine = try RunningVM(swvmm: options.swvmm, configuration: configuration)
+    }
+
+    /// Brings a VM back from a snapshot that was taken when `tick` was the last one.
+    init(_ options: Options, name: String, restoring directory: String, after other: TickingVM, arguments: [String] = []) throws {
+        self.options = options
+        self.name = name
+        (tick, tsc, rest) = (other.tick, other.tsc, other.rest)
+        machine = try RunningVM(swvmm: options.swvmm, arguments: ["restore", directory, "--name", name] + arguments)
+    }
+
+    var complaints: String { machine.complaints }
+
+    /// Follows the ticks until `count` more have come.
+    func watch(_ count: UInt64) throws {
+        let goal = tick + count
+        let deadline = MonotonicTime.now + Self.patience
+        while tick < goal {
+            guard let line = machine.nextLine(before: deadline) else {
+                let end = machine.status.map { "\($0)" } ?? "it is silent"
+                throw Failure("expected tick \(goal), got as far as \(tick): \(end); \(machine.complaints)")
+            }
+            try take(line)
+        }
+    }
+
+    private func take(_ line: String) throws {
+        let whole = rest + line
+        rest = ""
+        let words = whole.split(separator: " ")
+        guard words.count == 3, words[0] == "tick", let number = UInt64(words[1]), let clock = UInt64(words[2]) else {
+            throw Failure("expected 'tick N TSC', found '\(whole)'")
+        }
+        guard number == tick + 1 else { throw Failure("expected tick \(tick + 1), found \(number)") }
+        guard clock >= tsc else { throw Failure("tick \(number): the TSC went back from \(tsc) to \(clock)") }
+        (tick, tsc) = (number, clock)
+    }
+
+    /// Runs a command of the VM's, which must succeed.
+    @discardableResult
+    func command(_ arguments: String...) throws -> String {
+        let result = Command.run([options.swvmm] + arguments)
+        guard result.succeeded else {
+            let status = result.status.map { "\($0)" } ?? "not in time"
+            throw Failure("'swvmm \(arguments.joined(separator: " "))' ended with \(status): \(result.errors)")
+        }
+        return result.output + result.errors
+    }
+
+    /// Takes all ticks of a VM that sleeps; when it does sleep, no more come.
+    func settle() throws {
+        // What is in the pipe is all there is.
+        while let line = machine.nextLine(before: MonotonicTime.now + 50) { try take(line) }
+        rest += machine.takeRest()
+    }
+
+    /// Kills the process as SIGKILL does.
+    func kill() { machine.kill() }
+}
