@@ -9,7 +9,7 @@ STATIC      := --static-swift-stdlib -Xswiftc -static-executable -Xlinker -s
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## Install what building and testing need from Debian
@@ -35,8 +35,16 @@ test-boot: deps ## Run the representative part of the boot tests alone
 soak-boot: deps ## Run the complete boot matrix
 	@Tests/run soak-boot
 
+.PHONY: test-lifecycle
+test-lifecycle: deps ## Run the representative cycles of sleep, snapshot and restore alone
+	@Tests/run test-lifecycle
+
+.PHONY: soak-lifecycle
+soak-lifecycle: deps ## Run all cycles of sleep, snapshot and restore
+	@Tests/run soak-lifecycle
+
 .PHONY: soak
-soak: soak-boot ## Run every long test
+soak: soak-boot soak-lifecycle ## Run every long test
 
 .PHONY: lab
 lab: deps ## Open a shell in the lab

@@ -133,6 +133,9 @@ public final class VirtualMachine: Sendable {
         inputs.withLock { $0.isClosed ? 0 : platform.serial.receive(bytes) }
     }
 
+    /// The VM Generation ID that the guest sees, as text.
+    public var generationID: String? { VMGeneration(in: memory)?.text }
+
     /// What each virtio device is and how it fares.
     public var deviceReport: [JSONValue] { devices.report }
 

@@ -11,6 +11,7 @@ enum BootSuite {
           payload     bare-metal guests (wherever there is a /dev/kvm)
           lifecycle   bare-metal guests that are put to sleep, saved and restored (likewise)
           boot        Linux guests (as root, in the lab)
+          cycles      Linux guests that are put to sleep, saved and restored under load (likewise)
 
           --swvmm PATH      the program
           --payloads DIR    what Tests/Guests/build made
@@ -47,6 +48,7 @@ enum BootSuite {
         case "bad-input": badInputCases(options)
         case "payload": payloadCases(options)
         case "lifecycle": lifecycleCases(options)
+        case "cycles": linuxLifecycleCases(options) + cloneCases(options)
         case "boot": bootCases(options) + endingCases(options)
         default: throw SuiteError("unknown group '\(options.group)'\n\n\(usage)")
         }

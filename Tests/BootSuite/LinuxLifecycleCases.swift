@@ -57,8 +57,6 @@ private final class LoadedRun {
         do {
             try start()
             for cycle in 1...cycles { try check("asleep and awake, cycle \(cycle)") { try sleepAndWake() } }
-            // A stream does not outlive the process that holds the tap.
-            try check("the TCP stream survives") { try checkStream() }
             for cycle in 1...cycles { try check("saved, killed, restored, cycle \(cycle)") { try saveAndRestore(cycle) } }
             try check("the guest ends well") { try finish() }
         } catch {
@@ -112,6 +110,7 @@ private final class LoadedRun {
         try drain()
         try command(["wake", vmName])
         try follow(5)
+        try checkStream(3)
     }
 
     private func saveAndRestore(_ cycle: Int) throws {
@@ -132,7 +131,8 @@ private final class LoadedRun {
             if line == "END" { break }
         }
         guard ending.contains("CHECK fsck ok") else { throw Failure(reason: "the file system is not clean: \(ending)") }
-        guard let forks = ending.first(where: { $0.hasPrefix("FORKS ") }), forks != "FORKS 0" else {
+        // Linux 6.1 has no driver for the VM Generation ID.
+        guard load.kernel.hasPrefix("6.1-") || ending.contains(where: { $0.hasPrefix("FORKS ") && $0 != "FORKS 0" }) else {
             throw Failure(reason: "the guest has not noticed that it was restored: \(ending)")
         }
         guard machine?.waitForEnd(before: deadline) == .exited(0) else {
@@ -187,9 +187,9 @@ private final class LoadedRun {
     }
 
     /// Numbers go to the guest and come back, in order.
-    private func checkStream() throws {
+    private func checkStream(_ count: Int = 10) throws {
         guard let stream else { return }
-        if let problem = stream.exchange(10, milliseconds: Self.patience) { throw Failure(reason: problem) }
+        if let problem = stream.exchange(count, milliseconds: Self.patience) { throw Failure(reason: problem) }
     }
 }
 

@@ -61,11 +61,13 @@ final class RunningVM: ControlledVM {
     // MARK: ControlledVM
 
     func info() -> JSONValue {
-        let phase = current.withLock { $0 }?.phase ?? .stopped
+        let machine = current.withLock { $0 }
+        let phase = machine?.phase ?? .stopped
         return [
             "name": .string(settings.name), "pid": .integer(Int64(PrivateDirectories.process)), "state": .string(phase.name),
             "version": .string(ProductVersion.string), "cpus": .integer(Int64(settings.cpuCount)),
             "memory": .integer(Int64(clamping: settings.memorySize)), "since": .string(since),
+            "generation": machine?.generationID.map { .string($0) } ?? .null,
         ]
     }
 
