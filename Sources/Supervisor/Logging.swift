@@ -47,19 +47,25 @@ public struct LogSettings: Sendable {
         self.format = format
     }
 
-    /// A handler that writes to standard error.
-    func makeHandler(label: String) -> any LogHandler { StandardErrorLog(label: label, level: level.level, format: format) }
+    /// A handler that writes to standard error. What devices complain of, under a label that ends with their id, is also passed to `complaint`.
+    func makeHandler(
+        label: String, complaint: (@Sendable (_ id: String, _ message: String) -> Void)? = nil
+    ) -> any LogHandler {
+        StandardErrorLog(label: label, level: level.level, format: format, complaint: complaint)
+    }
 }
 
 /// Writes one line per message to standard error, in one write, so that lines of several threads do not mix.
 private struct StandardErrorLog: LogHandler {
     let label: String
     let format: LogFormat
+    let complaint: (@Sendable (String, String) -> Void)?
     var logLevel: Logger.Level
     var metadata: Logger.Metadata = [:]
 
-    init(label: String, level: Logger.Level, format: LogFormat) {
+    init(label: String, level: Logger.Level, format: LogFormat, complaint: (@Sendable (String, String) -> Void)?) {
         self.label = label
+        self.complaint = complaint
         self.format = format
         logLevel = level
     }
@@ -70,6 +76,10 @@ private struct StandardErrorLog: LogHandler {
     }
 
     func log(event: LogEvent) {
+        let prefix = "swvmm."
+        if event.level >= .warning, label.hasPrefix(prefix) {
+            complaint?(String(label.dropFirst(prefix.utf8.count)), "\(event.message)")
+        }
         switch format {
         case .text: StandardError.write("swvmm: \(event.message)\n")
         case .json:

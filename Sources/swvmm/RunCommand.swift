@@ -13,13 +13,16 @@ struct RunCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: ArgumentHelp("The configuration file; '-' reads standard input.", valueName: "vm.json"))
     var config: String
 
+    @Option(help: "Another name for the VM than the configuration says.")
+    var name: String?
+
     @Flag(help: "Start asleep: nothing runs before 'swvmm wake'.")
     var asleep = false
 
     @OptionGroup var logging: LoggingOptions
 
     mutating func run() throws {
-        let code = try VMRunner(.configuration(path: config, asleep: asleep), log: logging.log).run()
+        let code = try VMRunner(.configuration(path: config, name: name, asleep: asleep), log: logging.log).run()
         if code != .success { throw ArgumentParser.ExitCode(code.rawValue) }
     }
 }

@@ -47,7 +47,7 @@ enum Main {
     private static func plainSource(_ arguments: [String]) -> VMRunner.Source? {
         switch (arguments.first, arguments.count) {
         case ("run", 3) where arguments[1] == "--config" && !arguments[2].hasPrefix("-"):
-            return .configuration(path: arguments[2], asleep: false)
+            return .configuration(path: arguments[2])
         case ("restore", 2) where !arguments[1].hasPrefix("-"):
             return .snapshot(RestoreRequest(directory: arguments[1]))
         case ("restore", 4) where !arguments[1].hasPrefix("-") && arguments[2] == "--name" && !arguments[3].hasPrefix("-"):

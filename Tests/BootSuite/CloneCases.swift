@@ -96,7 +96,7 @@ private final class CloneRun {
     }
 
     private func generation(_ name: String) throws -> String {
-        guard let line = Command.shell("\(options.swvmm) info \(name) --json | jq -r .generation"), !line.isEmpty, line != "null" else {
+        guard let line = Command.shell("\(options.swvmm) info \(name) --json | jq -r .vm.generation"), !line.isEmpty, line != "null" else {
             throw Failure(reason: "\(name) tells no VM Generation ID")
         }
         return line

@@ -38,7 +38,7 @@ func lifecycleCases(_ options: Options) -> [TestCase] {
             try vm.command("snapshot", vm.name, b, "--then", "sleep")
             vm.kill()
             let copy = try TickingVM(options, name: vm.name, restoring: a, after: vm, arguments: ["--asleep"])
-            try waitFor(copy)
+            try copy.waitUntilItAnswers()
             try copy.command("snapshot", vm.name, c)
             copy.kill()
             try vm.command("snapshot", "verify", c)
@@ -51,7 +51,53 @@ func lifecycleCases(_ options: Options) -> [TestCase] {
         },
         lifecycleCase(options, "snapshots of changes, tracked", tracksWrites: true, chain),
         lifecycleCase(options, "snapshots of changes, compared", chain),
-    ]
+        lifecycleCase(options, "killed while it saves itself") { vm, scratch in
+            // At a time that is different in each round; what is there afterwards is nothing, or a whole snapshot.
+            for round in 0..<12 {
+                let name = "killed\(round)"
+                let target = "\(scratch.path)/s"
+                _ = Command.run(["rm", "-rf", target])
+                let victim = try TickingVM(options, name: name, restoring: try saved(vm, scratch), after: vm)
+                try victim.waitUntilItAnswers()
+                _ = Command.shell(
+                    "\(options.swvmm) snapshot \(name) \(target) >/dev/null 2>&1 & sleep 0.0\(round % 4)\(round); kill -9 \(victim.processID); wait")
+                victim.kill()
+                guard Command.shell("[ -e \(target) ]") != nil else { continue }
+                try vm.command("snapshot", "verify", target)
+            }
+            // The next snapshot to the same place clears up.
+            _ = Command.run(["rm", "-rf", "\(scratch.path)/s"])
+            try vm.command("snapshot", vm.name, "\(scratch.path)/s")
+            let remains = Command.shell("ls -A \(scratch.path) | grep -c partial; true")
+            guard remains == "0" else { throw TickingVM.Failure("\(remains ?? "some") unfinished snapshots were left") }
+        },
+        lifecycleCase(options, "started asleep") { vm, scratch in
+            vm.kill()
+            let asleep = try TickingVM(options, name: vm.name, arguments: ["run", "--asleep", "--config", "\(scratch.path)/vm.json"])
+            defer { asleep.kill() }
+            try asleep.waitUntilItAnswers()
+            try asleep.settle()
+            guard asleep.tick == 0 else { throw TickingVM.Failure("it ran") }
+            // As new as it is, it can be saved.
+            try asleep.command("snapshot", vm.name, "\(scratch.path)/new")
+            try asleep.command("wake", vm.name)
+            try asleep.watch(3)
+            asleep.kill()
+            let restored = try TickingVM(options, name: vm.name, arguments: ["restore", "\(scratch.path)/new"])
+            defer { restored.kill() }
+            try restored.watch(3)
+        },
+    ] + lifecycleBadInputCases(options)
+
+    /// A snapshot to bring copies of the VM back from, which stays asleep itself.
+    func saved(_ vm: TickingVM, _ scratch: Scratch) throws -> String {
+        let directory = "\(scratch.path)/origin"
+        if Command.shell("[ -e \(directory) ]") == nil {
+            try vm.command("snapshot", vm.name, directory, "--then", "sleep")
+            try vm.settle()
+        }
+        return directory
+    }
 
     /// Snapshots of changes on each other; every one restores, and so does the whole that they make.
     func chain(_ vm: TickingVM, _ scratch: Scratch) throws {
@@ -80,16 +126,6 @@ func lifecycleCases(_ options: Options) -> [TestCase] {
     }
 }
 
-/// Waits until a VM answers on its control socket.
-private func waitFor(_ vm: TickingVM) throws {
-    let deadline = MonotonicTime.now + 10_000
-    while MonotonicTime.now < deadline {
-        if (try? vm.command("info", vm.name)) != nil { return }
-        _ = usleep(10_000)
-    }
-    throw TickingVM.Failure("VM \(vm.name) does not answer: \(vm.complaints)")
-}
-
 private func lifecycleCase(
     _ options: Options, _ name: String, tracksWrites: Bool = false, _ body: @escaping (TickingVM, Scratch) throws -> Void
 ) -> TestCase {
@@ -108,7 +144,7 @@ private func lifecycleCase(
             let started = try TickingVM(options, name: file.name, configuration: scratch.write("vm.json", file.text))
             vm = started
             try started.watch(5)
-            try waitFor(started)
+            try started.waitUntilItAnswers()
             try body(started, scratch)
         } catch let failure as TickingVM.Failure {
             problem = failure.reason

@@ -13,6 +13,7 @@ final class RunningVM {
 
     private var child: ChildProcess?
     private let descriptor: Int32
+    let processID: Int32
     private let input: ByteStream
     private let output: ByteStream
     private let errors: ByteStream
@@ -43,6 +44,7 @@ final class RunningVM {
                 InheritedDescriptor(errors.writer.rawValue, as: 2),
             ])
         descriptor = child.descriptor.rawValue
+        processID = child.processID
         self.child = consume child
         self.kind = kind
         self.socketPath = socketPath

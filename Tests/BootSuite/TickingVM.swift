@@ -35,6 +35,24 @@ final class TickingVM {
         machine = try RunningVM(swvmm: options.swvmm, arguments: ["restore", directory, "--name", name] + arguments)
     }
 
+    /// Starts swvmm with arguments that bring a VM to life.
+    init(_ options: Options, name: String, arguments: [String]) throws {
+        self.options = options
+        self.name = name
+        machine = try RunningVM(swvmm: options.swvmm, arguments: arguments)
+    }
+
+    /// Waits until it answers on its control socket.
+    func waitUntilItAnswers() throws {
+        let deadline = MonotonicTime.now + Self.patience
+        while MonotonicTime.now < deadline {
+            if (try? command("info", name)) != nil { return }
+            _ = usleep(10_000)
+        }
+        throw Failure("VM \(name) does not answer: \(machine.complaints)")
+    }
+
+    var processID: Int32 { machine.processID }
     var complaints: String { machine.complaints }
 
     /// Follows the ticks until `count` more have come.

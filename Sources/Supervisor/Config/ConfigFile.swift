@@ -13,21 +13,26 @@ public struct ConfigFile: Sendable {
     /// The largest file that is read, in bytes: far more than any configuration needs.
     static let maximumSize = 1 << 20
 
-    /// Reads and decodes a file; "-" is standard input. Every refusal names the file and the JSON path.
-    public init(path: String) throws(VMError) {
+    /// Reads and decodes a file; "-" is standard input. Every refusal names the file and the JSON path. `name` takes the place of the name
+    /// that the file gives the VM.
+    public init(path: String, name: String? = nil) throws(VMError) {
         let bytes: [UInt8]
         do {
             bytes = try readWholeFile(path, limit: Self.maximumSize)
         } catch {
             throw VMError(.configuration, "\(path): cannot be read (\(error.errno)); expected a configuration file.")
         }
-        try self.init(bytes: bytes, path: path, directory: absoluteDirectory(of: path))
+        try self.init(bytes: bytes, path: path, directory: absoluteDirectory(of: path), name: name)
     }
 
     /// Decodes a text; relative paths in it resolve against `directory`.
-    init(bytes: [UInt8], path: String, directory: String) throws(VMError) {
-        let document: JSONValue
+    init(bytes: [UInt8], path: String, directory: String, name: String? = nil) throws(VMError) {
+        var document: JSONValue
         do { document = try JSONText.decode(bytes) } catch { throw VMError(.configuration, "\(path): \(error)") }
+        if let name, case .object(var members) = document {
+            members["name"] = .string(name)
+            document = .object(members)
+        }
         try self.init(document: document, path: path, directory: directory)
     }
 

@@ -9,8 +9,8 @@ import VirtualMachine
 public struct VMRunner: Sendable {
     /// What the VM starts from.
     public enum Source: Sendable {
-        /// The configuration in a file, and whether the guest waits for `swvmm wake`.
-        case configuration(path: String, asleep: Bool)
+        /// The configuration in a file, another name for the VM than it says, and whether the guest waits for `swvmm wake`.
+        case configuration(path: String, name: String? = nil, asleep: Bool = false)
         /// A snapshot.
         case snapshot(RestoreRequest)
     }
@@ -29,14 +29,16 @@ public struct VMRunner: Sendable {
     /// Throws what keeps it from starting, and what made it fail. Everything that was made for the VM is gone when this returns.
     public func run() throws(VMError) -> ExitCode {
         let handler = log
-        LoggingSystem.bootstrap { handler.makeHandler(label: $0) }
+        let hub = EventHub()
+        LoggingSystem.bootstrap { label in
+            handler.makeHandler(label: label) { hub.publishDeviceError(id: $0, message: $1) }
+        }
         let start = try start()
         let configuration = start.file.configuration
         ignoreBrokenPipes()
         let signals = try VMError.host("block signals") { () throws(SystemError) in
             try SignalEvents([SIGTERM, SIGINT, SIGHUP, SIGWINCH])
         }
-        let hub = EventHub()
         let vm = try RunningVM(configuration, document: start.file.resolved, hub: hub)
         let directory = try RuntimeDirectory.claim(name: configuration.name)
         var origin = start.origin
@@ -69,7 +71,8 @@ public struct VMRunner: Sendable {
 
     private func start() throws(VMError) -> Start {
         switch source {
-        case .configuration(let path, let asleep): return Start(file: try ConfigFile(path: path), origin: .kernel, asleep: asleep)
+        case .configuration(let path, let name, let asleep):
+            return Start(file: try ConfigFile(path: path, name: name), origin: .kernel, asleep: asleep)
         case .snapshot(let request):
             let snapshot = try SavedSnapshot(path: request.directory, base: request.base)
             if request.verify, try snapshot.verifyMemory() < snapshot.layers.count {
