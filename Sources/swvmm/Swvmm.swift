@@ -18,7 +18,8 @@ struct Swvmm: ParsableCommand {
             cannot run it, 80 the guest asked for a reset, 81 it panicked, 82 triple fault, 83 ended from outside.
             """,
         subcommands: [
-            RunCommand.self, RestoreCommand.self, ListCommand.self, InfoCommand.self, SleepCommand.self, WakeCommand.self, SnapshotCommand.self,
+            RunCommand.self, RestoreCommand.self, ListCommand.self, InfoCommand.self, SleepCommand.self, WakeCommand.self,
+            SnapshotCommand.self,
             StopCommand.self, PowerButtonCommand.self, EventsCommand.self, ConfigCommand.self, DoctorCommand.self, VersionCommand.self,
         ])
 }

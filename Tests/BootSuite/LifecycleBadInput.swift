@@ -40,7 +40,8 @@ private struct LifecycleBadInput {
     }
 
     private func expect(_ name: String, _ arguments: [String], code: Int32, says: [String], environment: String = "") {
-        let line = environment.isEmpty ? [options.swvmm] + arguments : ["sh", "-c", "\(environment) exec \"$@\"", "sh", options.swvmm] + arguments
+        let line =
+            environment.isEmpty ? [options.swvmm] + arguments : ["sh", "-c", "\(environment) exec \"$@\"", "sh", options.swvmm] + arguments
         let result = Command.run(line)
         var problem: String?
         if result.status != .exited(code) {
@@ -91,7 +92,8 @@ private struct LifecycleBadInput {
         damaged("a changed state", "sed -i 's/\"phase\": \"new\"/\"phase\": \"old\"/' state.json", says: ["state.json", "expected"])
         damaged("a changed configuration", "sed -i 's/64M/32M/' config.json", says: ["config.json"])
         damaged(
-            "changed memory, verified", "printf x | dd of=memory bs=1 seek=$((0xf0000)) conv=notrunc 2>/dev/null; printf y | dd of=memory bs=1 seek=1048580 conv=notrunc 2>/dev/null",
+            "changed memory, verified",
+            "printf x | dd of=memory bs=1 seek=$((0xf0000)) conv=notrunc 2>/dev/null; printf y | dd of=memory bs=1 seek=1048580 conv=notrunc 2>/dev/null",
             says: ["memory", "SHA-256"], arguments: ["--verify"])
         let copy = "\(scratch.path)/other.img"
         func overridden(_ name: String, _ change: String, _ arguments: [String], code: Int32 = 66, says: [String]) {
@@ -111,7 +113,8 @@ private struct LifecycleBadInput {
         if Command.shell("mkdir \(small) && mount -t tmpfs -o size=256k tmpfs \(small)") != nil {
             expect("a snapshot without room", ["snapshot", vm.name, "\(small)/s"], code: 66, says: ["small/s", "No space left"])
             let remains = Command.shell("ls -A \(small)")
-            report.note("lifecycle: bad input: a snapshot without room leaves nothing", remains == "" ? nil : "found \(remains ?? "nothing")")
+            report.note(
+                "lifecycle: bad input: a snapshot without room leaves nothing", remains == "" ? nil : "found \(remains ?? "nothing")")
             _ = Command.shell("umount \(small)")
         }
     }

@@ -43,7 +43,9 @@ func lifecycleCases(_ options: Options) -> [TestCase] {
             copy.kill()
             try vm.command("snapshot", "verify", c)
             let same = Command.run([options.swvmm, "snapshot", "diff", a, c])
-            guard same.succeeded else { throw TickingVM.Failure("restored and saved again, the state differs: \(same.output)\(same.errors)") }
+            guard same.succeeded else {
+                throw TickingVM.Failure("restored and saved again, the state differs: \(same.output)\(same.errors)")
+            }
             let other = Command.run([options.swvmm, "snapshot", "diff", a, b])
             guard other.status == .exited(1), other.output.firstRange(of: "pages differ") != nil else {
                 throw TickingVM.Failure("after more ticks, expected other memory, found: \(other.output)\(other.errors)")
@@ -60,7 +62,8 @@ func lifecycleCases(_ options: Options) -> [TestCase] {
                 let victim = try TickingVM(options, name: name, restoring: try saved(vm, scratch), after: vm)
                 try victim.waitUntilItAnswers()
                 _ = Command.shell(
-                    "\(options.swvmm) snapshot \(name) \(target) >/dev/null 2>&1 & sleep 0.0\(round % 4)\(round); kill -9 \(victim.processID); wait")
+                    "\(options.swvmm) snapshot \(name) \(target) >/dev/null 2>&1 & sleep 0.0\(round % 4)\(round); kill -9 \(victim.processID); wait"
+                )
                 victim.kill()
                 guard Command.shell("[ -e \(target) ]") != nil else { continue }
                 try vm.command("snapshot", "verify", target)

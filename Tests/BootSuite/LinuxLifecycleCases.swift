@@ -4,7 +4,10 @@ import Host
 /// Linux guests that work while they are put to sleep, saved, killed and brought back: as root, in the lab.
 func linuxLifecycleCases(_ options: Options) -> [TestCase] {
     var cases: [TestCase] = []
-    let all = [("pci", false, 1), ("mmio", true, 1), ("mmio", false, 2), ("pci", true, 2), ("pci", true, 1), ("mmio", false, 1), ("pci", false, 2), ("mmio", true, 2)]
+    let all = [
+        ("pci", false, 1), ("mmio", true, 1), ("mmio", false, 2), ("pci", true, 2), ("pci", true, 1), ("mmio", false, 1), ("pci", false, 2),
+        ("mmio", true, 2),
+    ]
     for (turn, (transport, packed, cpus)) in (options.complete ? all : Array(all.prefix(2))).enumerated() {
         let load = LoadedGuest(kernel: turn % 2 == 0 ? "6.12" : "6.1-cloud", transport: transport, packed: packed, cpus: cpus)
         cases.append(
@@ -143,7 +146,10 @@ private final class LoadedRun {
     private func command(_ arguments: [String]) throws {
         let result = Command.run([options.swvmm] + arguments, seconds: 120)
         guard result.succeeded else {
-            throw Failure(reason: "'swvmm \(arguments.joined(separator: " "))' ended with \(result.status.map { "\($0)" } ?? "nothing"): \(result.errors)")
+            throw Failure(
+                reason:
+                    "'swvmm \(arguments.joined(separator: " "))' ended with \(result.status.map { "\($0)" } ?? "nothing"): \(result.errors)"
+            )
         }
     }
 

@@ -10,8 +10,8 @@ struct DSDT {
     /// The table's content after its header.
     var content: [UInt8] {
         let devices =
-            [hostBridge, motherboard, serialPort, clock, panicDevice, powerButton, generationID, eventDevice] + mmioSlots.compactMap(virtioMMIO)
-            + (0..<cpuCount).map(processor)
+            [hostBridge, motherboard, serialPort, clock, panicDevice, powerButton, generationID, eventDevice]
+            + mmioSlots.compactMap(virtioMMIO) + (0..<cpuCount).map(processor)
         // S5 is entered by writing this SLP_TYP to the sleep control register (4.8.3.7, 16.1.7).
         let softOff = AML.name("\\_S5", .package([.integer(UInt64(SleepControl.sleepTypeS5)), .integer(0), .integer(0), .integer(0)]))
         return AML.scope("\\_SB", devices).bytes + softOff.bytes

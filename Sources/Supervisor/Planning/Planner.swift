@@ -38,7 +38,9 @@ struct Planner {
     }
 
     func plan(asleep: Bool) throws(VMError) -> Plan {
-        do { return try makePlan(asleep: asleep) } catch { throw VMError(error.code, error.code == .host || error.message.hasPrefix("/") ? error.message : "\(file): \(error.message)") }
+        do { return try makePlan(asleep: asleep) } catch {
+            throw VMError(error.code, error.code == .host || error.message.hasPrefix("/") ? error.message : "\(file): \(error.message)")
+        }
     }
 
     private func makePlan(asleep: Bool) throws(VMError) -> Plan {

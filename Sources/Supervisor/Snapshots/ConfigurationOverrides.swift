@@ -16,7 +16,8 @@ extension RestoreRequest {
                 members["serial"] = .object(["backend": Self.characterBackend(override.value)])
                 continue
             }
-            guard let index = devices.firstIndex(where: { $0.string("id") == override.id }), case .object(var device) = devices[index] else {
+            guard let index = devices.firstIndex(where: { $0.string("id") == override.id }), case .object(var device) = devices[index]
+            else {
                 let ids = devices.compactMap { $0.string("id") }.map { "\"\($0)\"" }.joined(separator: ", ")
                 throw VMError(.usage, "--\(override.kind.rawValue) \(override.id)=…: expected the id of a device, one of \(ids).")
             }
@@ -58,7 +59,9 @@ extension VMConfiguration {
     func pinned(_ document: JSONValue) -> JSONValue {
         guard case .object(var members) = document, case .array(var elements)? = members["devices"] else { return document }
         for (index, settings) in devices.enumerated() where elements.indices.contains(index) {
-            guard case .network(let network) = settings.kind, network.mac == nil, case .object(var device) = elements[index] else { continue }
+            guard case .network(let network) = settings.kind, network.mac == nil, case .object(var device) = elements[index] else {
+                continue
+            }
             device["mac"] = .string("\(MACAddress(derivedFrom: "\(name)/\(settings.id)"))")
             elements[index] = .object(device)
         }

@@ -37,7 +37,8 @@ struct SavedSnapshot: Sendable {
         guard version <= migration.current else {
             throw VMError(
                 .resource,
-                "\(path): the snapshot has format version \(version); swvmm \(ProductVersion.string) reads versions up to \(migration.current).")
+                "\(path): the snapshot has format version \(version); swvmm \(ProductVersion.string) reads versions up to \(migration.current)."
+            )
         }
         let (configurationBytes, configurationText) = try Self.document(path, SnapshotFiles.configuration)
         let (stateBytes, stateText) = try Self.document(path, SnapshotFiles.state)
@@ -68,7 +69,8 @@ struct SavedSnapshot: Sendable {
     private static func openBase(
         _ base: Manifest.Base, of path: String, override: String?, depth: Int, migration: Migration, memorySize: UInt64
     ) throws(VMError) -> SavedSnapshot {
-        let place = override.map { AbsolutePath.of($0) }
+        let place =
+            override.map { AbsolutePath.of($0) }
             ?? normalizedPath(base.path.hasPrefix("/") ? base.path : "\(SnapshotFiles.parent(of: path))/\(base.path)")
         guard pathExists(place) else {
             throw VMError(
