@@ -33,6 +33,12 @@ public struct VMRunner: Sendable {
         LoggingSystem.bootstrap { label in
             handler.makeHandler(label: label) { hub.publishDeviceError(id: $0, message: $1) }
         }
+        // Only now, when all is cleared away: a byte from the debug-exit port leaves the process at once.
+        return try code(of: try untilEnd(hub))
+    }
+
+    /// Runs the VM, and its guest again after each reset if it is configured so, and clears away what was made for it.
+    private func untilEnd(_ hub: EventHub) throws(VMError) -> MachineEnd {
         let start = try start()
         let configuration = start.file.configuration
         ignoreBrokenPipes()
@@ -59,7 +65,7 @@ public struct VMRunner: Sendable {
                 (origin, asleep) = (.kernel, false)
                 continue
             }
-            return try code(of: end)
+            return end
         }
     }
 
