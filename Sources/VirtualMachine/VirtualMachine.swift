@@ -120,11 +120,10 @@ public final class VirtualMachine: Sendable {
 
     /// Presses the guest's power button; a machine that sleeps notices when it wakes. Whether anything follows is the guest's decision.
     public func pressPowerButton() {
-        let isTaken = inputs.withLock { inputs in
-            if inputs.isClosed { inputs.powerButton = true }
-            return inputs.isClosed
+        inputs.withLock { inputs in
+            // Under the lock, or the machine could be asleep before the button is down.
+            if inputs.isClosed { inputs.powerButton = true } else { platform.events.pressPowerButton() }
         }
-        if !isTaken { platform.events.pressPowerButton() }
     }
 
     /// Offers input to the serial port; says how many bytes it took. When not all, `serialRoom` tells when to come again. A machine that

@@ -19,6 +19,8 @@ final class RunningVM: ControlledVM {
     let attention: EventFD
     private let current: Mutex<VirtualMachine?> = Mutex(nil)
     private let request = Mutex<EndRequest?>(nil)
+    /// Whether the VM, if it sleeps, does so for a snapshot's sake and wakes by itself.
+    private let wakesSoon = Atomic(false)
 
     /// How a client wants the VM to end.
     enum EndRequest: Sendable {
@@ -51,6 +53,12 @@ final class RunningVM: ControlledVM {
             defer { request = nil }
             return request
         }
+    }
+
+    /// Whether the guest runs or is about to: then it will see its power button pressed.
+    func noticesPowerButton(_ machine: VirtualMachine) -> Bool {
+        // In this order: after a snapshot the phase is set first.
+        wakesSoon.load(ordering: .sequentiallyConsistent) || machine.phase == .running
     }
 
     private func machine() throws(VMError) -> VirtualMachine {
@@ -110,6 +118,10 @@ final class RunningVM: ControlledVM {
                     digest: base.digest, memory: try GuestMemory(ranges: [0..<machine.memorySize], layers: base.layers))
             }
         }
+        // Only commands put the machine to sleep and wake it, and this is the one that is carried out.
+        wakesSoon.store(
+            request.then == .wake || request.then == nil && machine.phase == .running, ordering: .sequentiallyConsistent)
+        defer { wakesSoon.store(false, ordering: .sequentiallyConsistent) }
         let wasRunning = try sleep()
         let saved: SavedMachine
         do {

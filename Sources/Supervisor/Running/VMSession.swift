@@ -135,7 +135,7 @@ struct VMSession: ~Copyable {
 
     /// Presses the power button, and notes when patience ends; true when there is nothing to wait for: a guest that sleeps obeys no button.
     private borrowing func beginShutdown(_ forceAt: inout Int64?) -> Bool {
-        guard shutdownTimeout > 0, machine.phase == .running else { return true }
+        guard shutdownTimeout > 0, vm.noticesPowerButton(machine) else { return true }
         machine.pressPowerButton()
         forceAt = forceAt ?? MonotonicTime.now + Int64(shutdownTimeout) * 1000
         return false
