@@ -55,6 +55,8 @@ public struct Errno: Error, Sendable, Equatable, RawRepresentable, CustomStringC
     public static let noDevice = Errno(rawValue: ENODEV)
     /// Socket operation on something else.
     public static let notSocket = Errno(rawValue: ENOTSOCK)
+    /// Operation cancelled.
+    public static let cancelled = Errno(rawValue: ECANCELED)
     /// No such device or address.
     public static let noDeviceOrAddress = Errno(rawValue: ENXIO)
 }

@@ -48,7 +48,7 @@ extension VirtualMachine {
         try life.withLock { (life) throws(MachineError) in
             guard life.phase == .asleep else { throw MachineError("The machine is not asleep.") }
             let document = try state(life)
-            let writer = MemoryWriter(memory, digest: digest)
+            let writer = MemoryWriter(memory, digest: digest) { [end] in end.reason != nil }
             let image: MemoryImage
             var tracked = false
             do throws(SystemError) {
@@ -61,6 +61,7 @@ extension VirtualMachine {
                     image = try writer.writeFull(to: file, pageTables: pageTables)
                 }
             } catch {
+                try checkAlive(life)
                 throw MachineError("RAM cannot be written (\(error)).")
             }
             let cpuid = life.cpuid.first ?? []

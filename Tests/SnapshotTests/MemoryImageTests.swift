@@ -171,6 +171,17 @@ struct MemoryImageTests {
         }
     }
 
+    @Test("Writing ends soon after nobody wants the image any more")
+    func cancellation() throws {
+        let memory = try TestRAM.make()
+        try memory.fill(7, 1)
+        let file = try makeMemoryFile(name: "cancelled", size: 0)
+        #expect(throws: SystemError("memory image", .cancelled)) {
+            _ = try MemoryWriter(memory) { true }.writeFull(to: file, pageTables: tables.descriptor)
+        }
+        #expect(try file.status().size == 0)
+    }
+
     @Test("Extents survive JSON, and are refused with their place when they are out of order, overlap, are empty or leave RAM")
     func json() throws {
         let list = extents([(0, 1), (1, 2), (90, 10)])

@@ -12,11 +12,14 @@ public struct MemoryWriter {
 
     private let memory: GuestMemory
     private let hashes: Bool
+    private let isCancelled: () -> Bool
 
-    /// A writer of this RAM. `digest` asks for a digest of what is written.
-    public init(_ memory: GuestMemory, digest: Bool = false) {
+    /// A writer of this RAM. `digest` asks for a digest of what is written. `isCancelled` is asked before every chunk; when it says yes,
+    /// writing ends with ECANCELED.
+    public init(_ memory: GuestMemory, digest: Bool = false, isCancelled: @escaping () -> Bool = { false }) {
         self.memory = memory
         hashes = digest
+        self.isCancelled = isCancelled
     }
 
     /// Writes all of RAM: the pages that are not zero, with holes for the others, in a file as large as RAM.
@@ -62,6 +65,7 @@ public struct MemoryWriter {
         while let run = candidates.run(from: page) {
             var rest = run
             while rest.pageCount > 0 {
+                if isCancelled() { throw SystemError("memory image", .cancelled) }
                 let part = MemoryExtent(firstPage: rest.firstPage, pageCount: min(rest.pageCount, Self.chunk / MemoryExtent.pageSize))
                 rest = MemoryExtent(firstPage: part.endPage, pageCount: rest.pageCount - part.pageCount)
                 for extent in wantedRuns(of: part, isWanted) {
