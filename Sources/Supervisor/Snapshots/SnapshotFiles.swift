@@ -27,6 +27,7 @@ enum SnapshotFiles {
     /// A path as seen from a directory if it lies in it, so that both can move together; else as it is. Both are absolute.
     static func relative(_ path: String, to directory: String) -> String {
         let prefix = directory == "/" ? "/" : "\(directory)/"
-        return path.hasPrefix(prefix) ? String(path.dropFirst(prefix.utf8.count)) : path
+        // By bytes: names may have characters of several.
+        return path.utf8.starts(with: prefix.utf8) ? String(decoding: path.utf8.dropFirst(prefix.utf8.count), as: UTF8.self) : path
     }
 }
