@@ -48,14 +48,17 @@ extension OwnedDescriptor {
     }
 
     /// Another open file for what a standard stream of this process leads to, so that its flags are not shared with whoever started the
-    /// process (a shell would be surprised to find its terminal non-blocking). A socket cannot be opened again: it is duplicated.
+    /// process (a shell would be surprised to find its terminal non-blocking). A socket cannot be opened again: it is duplicated. So is a
+    /// regular file: opened again it would be written from its beginning, over what others have written before and meanwhile.
     ///
     /// `flags` are `O_…` flags.
     public static func reopeningStandardStream(_ raw: Int32, flags: Int32) throws(SystemError) -> OwnedDescriptor {
         do throws(SystemError) {
             // Opening a named pipe would wait for somebody at its other end, who may have left already: it is duplicated, too.
             var status = stat()
-            if unsafe fstat(raw, &status) == 0, status.st_mode & S_IFMT == S_IFIFO { throw SystemError("open", .noDeviceOrAddress) }
+            if unsafe fstat(raw, &status) == 0, [S_IFIFO, S_IFREG].contains(status.st_mode & S_IFMT) {
+                throw SystemError("open", .noDeviceOrAddress)
+            }
             return try open("/proc/self/fd/\(raw)", flags: flags | O_NOCTTY)
         } catch {
             return OwnedDescriptor(owning: try retryingOnInterrupt("dup") { fcntl(raw, F_DUPFD_CLOEXEC, 3) })

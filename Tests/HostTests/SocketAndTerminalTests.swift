@@ -71,6 +71,19 @@ struct SocketAndTerminalTests {
         _ = mode.windowSize()
     }
 
+    @Test("A standard stream that leads to a file shares the place in it with all who write there")
+    func standardStreamToFile() throws {
+        let file = try makeMemoryFile(name: "log", size: 0)
+        _ = try file.write([65, 66].span.untyped)
+        let again = try OwnedDescriptor.reopeningStandardStream(file.rawValue, flags: O_WRONLY)
+        _ = try again.write([67].span.untyped)
+        _ = try file.write([68].span.untyped)
+        check(file.rawValue == again.rawValue, false)
+        let content = ByteBuffer(count: 8)
+        try check(file.readAll(into: content.range(), at: 0), 4)
+        #expect((0..<4).map { content.range().load(at: $0, as: UInt8.self) } == [65, 66, 67, 68])
+    }
+
     @Test("Bytes move within a buffer, also over each other")
     func buffer() {
         var buffer = ByteBuffer(count: 8)
