@@ -1,5 +1,5 @@
 /// The kind of a virtio device (virtio 1.3, section 5, "Device Types").
-public struct DeviceType: RawRepresentable, Sendable, Hashable {
+public struct DeviceType: RawRepresentable, Sendable, Hashable, CustomStringConvertible {
     /// The device ID that transports announce.
     public let rawValue: UInt16
     /// Wraps a device ID.
@@ -13,4 +13,15 @@ public struct DeviceType: RawRepresentable, Sendable, Hashable {
     public static let console = DeviceType(rawValue: 3)
     /// Entropy device (5.4).
     public static let entropy = DeviceType(rawValue: 4)
+
+    /// What configurations call it; for a device without a name there, its ID.
+    public var description: String {
+        switch self {
+        case .network: "net"
+        case .block: "block"
+        case .console: "console"
+        case .entropy: "rng"
+        default: "virtio-\(rawValue)"
+        }
+    }
 }

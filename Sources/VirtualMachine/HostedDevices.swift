@@ -111,12 +111,13 @@ struct HostedDevices: Sendable {
         for (member, state) in zip(members, own) { try member.hosted.restore(state) }
     }
 
-    /// What each device is and how it fares, for people.
+    /// What each device is and how it fares, for people. Waits for no device.
     var report: [JSONValue] {
         members.map { member in
             [
                 "id": .string(member.id), "type": .string("\(member.hosted.device.deviceType)"),
-                "transport": .string(member.transport.rawValue), "lifecycle": .string("\(member.hosted.lifecycle)"),
+                "transport": .string(member.transport.rawValue),
+                "lifecycle": .string(member.hosted.settledLifecycle.map { "\($0)" } ?? "changing"),
                 "counters": .object(member.hosted.counters.mapValues { .integer(Int64(clamping: $0)) }),
             ]
         }

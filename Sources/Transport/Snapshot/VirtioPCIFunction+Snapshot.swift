@@ -6,6 +6,9 @@ extension VirtioPCIFunction {
     /// Where the device is in its life.
     public var lifecycle: Lifecycle { transport.lifecycle }
 
+    /// The same without waiting; nil while it changes.
+    public var settledLifecycle: Lifecycle? { transport.settledLifecycle }
+
     /// Stops the device and takes its queues.
     public func sleep() throws { try transport.sleep() }
 

@@ -12,6 +12,14 @@ extension VirtioTransport {
         }
     }
 
+    /// The same without waiting; nil while somebody changes it.
+    var settledLifecycle: Lifecycle? {
+        state.withLockIfAvailable { state in
+            noteFailure(&state)
+            return state.lifecycle
+        }
+    }
+
     /// Stops the device and takes its queues.
     func sleep() throws {
         try state.withLock { state in

@@ -10,6 +10,8 @@ public protocol HostedDevice: AnyObject, Sendable {
     var device: any VirtioDevice { get }
     /// Where the device is in its life.
     var lifecycle: Lifecycle { get }
+    /// The same without waiting; nil while the device is being set up, reset, put to sleep or woken, which may take as long as its I/O.
+    var settledLifecycle: Lifecycle? { get }
     /// What the device has done since it was made, and what its transport did for it, by name. From any thread at any time; each number
     /// only grows.
     var counters: [String: UInt64] { get }
