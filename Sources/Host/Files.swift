@@ -4,15 +4,22 @@ import Virtqueue
 /// Reads a whole file, at most `limit` bytes of it ("-" is standard input); EFBIG when it is longer.
 public func readWholeFile(_ path: String, limit: Int) throws(SystemError) -> [UInt8] {
     let file = try path == "-" ? OwnedDescriptor(owning: 0).duplicateAndKeep() : OwnedDescriptor.open(path, flags: O_RDONLY)
-    var bytes: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 16384)
-    while true {
-        var span = chunk.mutableSpan
-        var untyped = span.untyped
-        let count = try file.read(into: &untyped)
-        if count == 0 { return bytes }
-        bytes += chunk[..<count]
-        if bytes.count > limit { throw SystemError("read", Errno(rawValue: EFBIG)) }
+    return try file.readWhole(limit: limit)
+}
+
+extension OwnedDescriptor {
+    /// Reads from where the file stands to its end, at most `limit` bytes; EFBIG when there are more.
+    public borrowing func readWhole(limit: Int) throws(SystemError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 16384)
+        while true {
+            var span = chunk.mutableSpan
+            var untyped = span.untyped
+            let count = try read(into: &untyped)
+            if count == 0 { return bytes }
+            bytes += chunk[..<count]
+            if bytes.count > limit { throw SystemError("read", Errno(rawValue: EFBIG)) }
+        }
     }
 }
 

@@ -18,6 +18,16 @@ struct MachineClock: Sendable, Equatable {
         var tsc: UInt64
         /// IA32_TSC_DEADLINE: when the timer of the local APIC fires; 0 when it is not armed.
         var deadline: UInt64
+        /// The timer of the local APIC when it counts down, once or again and again; nil when it does not.
+        var countdown: Countdown?
+    }
+
+    /// A timer that counts down.
+    struct Countdown: Sendable, Equatable {
+        /// Where it starts: the initial count register.
+        var initial: UInt32
+        /// Where it is: the current count register.
+        var current: UInt32
     }
 
     /// The KVM clock in nanoseconds.
@@ -32,8 +42,8 @@ struct MachineClock: Sendable, Equatable {
     private static let tscIndex: UInt32 = 0x10
     private static let deadlineIndex: UInt32 = 0x6e0
 
-    /// Reads the clocks of a machine whose CPUs stand still, and disarms their timers: one that fired while the guest sleeps would be lost
-    /// to a snapshot.
+    /// Reads the clocks of a machine whose CPUs stand still, and stops their timers: what fired while the guest sleeps would be lost to a
+    /// snapshot.
     static func capture(_ machine: KVMVirtualMachine, _ threads: VCPUThreads) throws(SystemError) -> MachineClock {
         let clock = try machine.clock()
         var cpus: [CPU] = []
@@ -42,13 +52,21 @@ struct MachineClock: Sendable, Equatable {
         try threads.forEach { (cpu) throws(SystemError) in
             let registers = try cpu.msrs([tscIndex, deadlineIndex])
             var own = CPU(tsc: registers.value(of: tscIndex), deadline: registers.value(of: deadlineIndex))
+            own.countdown = APICTimer(try cpu.lapic()).countdown
             if let offset = try cpu.tscOffset() {
                 // Counters are read one after the other; what they differ by at one moment is what their offsets differ by.
                 if let first { own.tsc = first.tsc &+ (offset &- first.offset) } else { first = (own.tsc, offset) }
             }
-            if own.deadline != 0 { _ = try cpu.setMSRs([KVMMSREntry(index: deadlineIndex, data: 0)]) }
             frequency = try cpu.tscKHz()
             cpus.append(own)
+        }
+        // Only now, when nothing can fail any more: a timer that goes on is an interrupt too early, one that was stopped in vain is one too
+        // few.
+        var rest = cpus[...]
+        threads.forEach { cpu in
+            guard let own = rest.popFirst() else { return }
+            if own.deadline != 0 { _ = try? cpu.setMSRs([KVMMSREntry(index: deadlineIndex, data: 0)]) }
+            if own.countdown != nil { try? APICTimer.set(nil, of: cpu) }
         }
         return MachineClock(kvmclock: clock.clock, realTime: WallTime.now().sinceEpoch, tscKHz: frequency, cpus: cpus)
     }
@@ -78,6 +96,7 @@ struct MachineClock: Sendable, Equatable {
             }
             // The timer compares with the counter, which therefore comes first.
             if own.deadline != 0 { _ = try cpu.setMSRs([KVMMSREntry(index: Self.deadlineIndex, data: own.deadline)]) }
+            if let countdown = own.countdown { try APICTimer.set(countdown, of: cpu) }
             try Self.tellOfPause(cpu)
         }
     }

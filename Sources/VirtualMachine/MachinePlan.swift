@@ -52,16 +52,6 @@ public struct MachinePlan: ~Copyable, Sendable {
     }
 }
 
-extension MachinePlan {
-    /// Whether the guest goes on from a saved state.
-    var isRestore: Bool {
-        switch origin {
-        case .boot: false
-        case .restore: true
-        }
-    }
-}
-
 /// What a guest starts from.
 public enum MachineOrigin: ~Copyable, Sendable {
     /// A kernel.

@@ -63,7 +63,15 @@ extension MachineClock {
                 tscKHz: try fields.integer("tscKHz", in: Self.frequencies),
                 cpus: try fields.array("cpus", count: cpuCount...cpuCount) { (value) throws(StateError) in
                     try value.read { (fields) throws(StateError) in
-                        CPU(tsc: try fields.hex("tsc"), deadline: try fields.hex("deadline"))
+                        CPU(
+                            tsc: try fields.hex("tsc"), deadline: try fields.hex("deadline"),
+                            countdown: try fields.optional("countdown") { (value) throws(StateError) in
+                                try value.read { (fields) throws(StateError) in
+                                    Countdown(
+                                        initial: try fields.integer("initial", in: 1...UInt32.max),
+                                        current: try fields.integer("current", in: 1...UInt32.max))
+                                }
+                            })
                     }
                 })
         }
@@ -72,7 +80,13 @@ extension MachineClock {
     var json: JSONValue {
         [
             "kvmclock": .hex(kvmclock), "realTime": .hex(realTime), "tscKHz": .integer(Int64(tscKHz)),
-            "cpus": .array(cpus.map { ["tsc": .hex($0.tsc), "deadline": .hex($0.deadline)] }),
+            "cpus": .array(
+                cpus.map { cpu in
+                    let countdown = cpu.countdown.map { timer -> JSONValue in
+                        ["initial": .integer(Int64(timer.initial)), "current": .integer(Int64(timer.current))]
+                    }
+                    return ["tsc": .hex(cpu.tsc), "deadline": .hex(cpu.deadline), "countdown": countdown ?? .null]
+                }),
         ]
     }
 }

@@ -50,8 +50,8 @@ final class VCPUThreads: Sendable {
     private let orders: Orders
     private let members = Mutex<[Member]>([])
 
-    /// No threads yet. Those that come will run, or stand still until `run` is called.
-    init(standing: Bool) throws(SystemError) { orders = try Orders(standing ? .stand : .run) }
+    /// No threads yet. Those that come stand still until `run` is called, so that no CPU looks for another one that is not there yet.
+    init() throws(SystemError) { orders = try Orders(.stand) }
 
     /// Starts the thread of a CPU, which calls `step` again and again: until it returns true, or until it is told otherwise.
     func add(

@@ -24,13 +24,13 @@ public struct SavedMachine: Sendable {
 public struct SavedBase: Sendable {
     /// Its identity.
     public let digest: String
-    /// RAM as it was then.
-    public let memory: GuestMemory
+    /// RAM as it was then: the files that have it, the lowest first.
+    public let layers: [MemoryLayer]
 
     /// A base.
-    public init(digest: String, memory: GuestMemory) {
+    public init(digest: String, layers: [MemoryLayer]) {
         self.digest = digest
-        self.memory = memory
+        self.layers = layers
     }
 }
 
@@ -56,7 +56,7 @@ extension VirtualMachine {
                 if let base {
                     let known = try pagesWritten(since: base, life, pageTables)
                     tracked = known != nil
-                    image = try writer.writeDifferences(from: base.memory, among: known, to: file, pageTables: pageTables)
+                    image = try writer.writeDifferences(from: base.layers, among: known, to: file, pageTables: pageTables)
                 } else {
                     image = try writer.writeFull(to: file, pageTables: pageTables)
                 }

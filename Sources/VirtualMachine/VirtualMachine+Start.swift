@@ -23,8 +23,9 @@ extension VirtualMachine {
             life.withLock { $0.cpuid = cpuid }
             for index in 0..<plan.cpuCount { try add(try setup.make(index, of: hypervisor), loop) }
             try life.withLock { (life) throws(MachineStartError) in
-                guard plan.startsAsleep else { return enter(.running, &life) }
-                try startAsleep(&life)
+                if plan.startsAsleep { return try startAsleep(&life) }
+                threads.run()
+                enter(.running, &life)
             }
         case .restore(let restore):
             let refusal = restore.state.refusal(by: policy)

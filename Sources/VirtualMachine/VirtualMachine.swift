@@ -82,8 +82,7 @@ public final class VirtualMachine: Sendable {
             plan, map: map, router: router, end: end, serialPending: serialPump.pending, serialRoom: serialPump.room)
         let devices = try HostedDevices(
             plan.devices, platform: platform, memory: memory, doorbells: hypervisor, router: router, name: plan.name)
-        let standing = plan.startsAsleep || plan.isRestore
-        let threads = try hosted("make an event") { () throws(SystemError) in try VCPUThreads(standing: standing) }
+        let threads = try hosted("make an event") { () throws(SystemError) in try VCPUThreads() }
         let loop = VCPULoop(ports: platform.ports, memory: platform.memory, ioapic: platform.ioapic, end: end)
         let machine = VirtualMachine(
             memory: memory, hypervisor: hypervisor, platform: platform, devices: devices, threads: threads, end: end,

@@ -37,26 +37,44 @@ public struct MemoryWriter {
         try write(changed, to: file) { _, _ in true }
     }
 
-    /// Writes the pages that differ from what `base` has (RAM of the same size, restored from the chain that this becomes a layer of), zeros
-    /// as well. Reads what either of them has.
+    /// Writes the pages that differ from what `base` has (the layers of RAM of the same size, the lowest first, on which this becomes one
+    /// more), zeros as well. Reads what either of them has.
     ///
     /// `pages` are the only ones that can differ, when that is known.
-    /// - Throws: as `writeFull`; EINVAL for a base of another size.
+    /// - Throws: as `writeFull`; EIO for a base whose files end before their extents do.
     public func writeDifferences(
-        from base: GuestMemory, among pages: PageSet? = nil, to file: borrowing OwnedDescriptor, pageTables: borrowing OwnedDescriptor
+        from base: [MemoryLayer], among pages: PageSet? = nil, to file: borrowing OwnedDescriptor, pageTables: borrowing OwnedDescriptor
     ) throws(SystemError) -> MemoryImage {
-        guard base.pageCount == memory.pageCount else { throw SystemError("memory image: base of another size", .invalidArgument) }
-        var candidates = base.layerPages
-        if let pages { candidates = pages } else { candidates.formUnion(try memory.populatedPages(pageTables)) }
-        return try write(candidates, to: file) { page, extent in
-            guard let old = base.range(of: extent) else { return true }
-            return !page.hasSameBytes(as: old)
+        var candidates = PageSet(pageCount: memory.pageCount)
+        if let pages {
+            candidates = pages
+        } else {
+            for layer in base { for extent in layer.extents { candidates.insert(extent) } }
+            candidates.formUnion(try memory.populatedPages(pageTables))
+        }
+        var old = LayerReader(base, capacity: Self.chunk)
+        return try write(candidates, to: file) { (part) throws(SystemError) in
+            let before = try old.read(part)
+            return { page, extent in
+                let offset = (extent.firstPage - part.firstPage) * MemoryExtent.pageSize
+                return !page.hasSameBytes(as: before.slice(from: offset, count: page.count))
+            }
         }
     }
 
-    /// Writes the candidates of which `isWanted` says so, page by page, as few runs as there are.
+    /// Says of a page whether it is to be written.
+    private typealias Choice = (HostRange, MemoryExtent) -> Bool
+
+    /// Writes the candidates of which `isWanted` says so.
     private func write(
-        _ candidates: PageSet, to file: borrowing OwnedDescriptor, isWanted: (HostRange, MemoryExtent) -> Bool
+        _ candidates: PageSet, to file: borrowing OwnedDescriptor, isWanted: @escaping Choice
+    ) throws(SystemError) -> MemoryImage {
+        try write(candidates, to: file) { (_) throws(SystemError) in isWanted }
+    }
+
+    /// Writes the candidates, part by part; for each part `choice` gives what to say of its pages. As few runs as there are.
+    private func write(
+        _ candidates: PageSet, to file: borrowing OwnedDescriptor, choice: (MemoryExtent) throws(SystemError) -> Choice
     ) throws(SystemError) -> MemoryImage {
         guard try file.status().size == 0 else { throw SystemError("memory image: the file is not empty", .exists) }
         var extents: [MemoryExtent] = []
@@ -68,7 +86,7 @@ public struct MemoryWriter {
                 if isCancelled() { throw SystemError("memory image", .cancelled) }
                 let part = MemoryExtent(firstPage: rest.firstPage, pageCount: min(rest.pageCount, Self.chunk / MemoryExtent.pageSize))
                 rest = MemoryExtent(firstPage: part.endPage, pageCount: rest.pageCount - part.pageCount)
-                for extent in wantedRuns(of: part, isWanted) {
+                for extent in wantedRuns(of: part, try choice(part)) {
                     guard let bytes = memory.range(of: extent) else { continue }
                     try file.writeAll(bytes, at: extent.offset)
                     if hashes { hash.update(bytes) }
@@ -83,7 +101,7 @@ public struct MemoryWriter {
     }
 
     /// The runs of pages of `part` that are to be written.
-    private func wantedRuns(of part: MemoryExtent, _ isWanted: (HostRange, MemoryExtent) -> Bool) -> [MemoryExtent] {
+    private func wantedRuns(of part: MemoryExtent, _ isWanted: Choice) -> [MemoryExtent] {
         var runs: [MemoryExtent] = []
         for page in part.firstPage..<part.endPage {
             let extent = MemoryExtent(firstPage: page, pageCount: 1)

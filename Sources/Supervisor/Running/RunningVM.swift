@@ -112,12 +112,6 @@ final class RunningVM: ControlledVM {
                 .resource, "\(base.path): expected a snapshot with \(machine.memorySize) bytes of RAM, found \(base.manifest.memorySize).")
         }
         let writer = try SnapshotWriter.begin(at: request.directory)
-        let baseMemory = try base.map { (base) throws(VMError) in
-            try VMError.host("map the base's memory") { () throws(SystemError) in
-                SavedBase(
-                    digest: base.digest, memory: try GuestMemory(ranges: [0..<machine.memorySize], layers: base.layers))
-            }
-        }
         // Only commands put the machine to sleep and wake it, and this is the one that is carried out.
         wakesSoon.store(
             request.then == .wake || request.then == nil && machine.phase == .running, ordering: .sequentiallyConsistent)
@@ -125,7 +119,7 @@ final class RunningVM: ControlledVM {
         let wasRunning = try sleep()
         let saved: SavedMachine
         do {
-            saved = try machine.save(memory: writer.memory, pageTables: pageTables, base: baseMemory, digest: request.digest)
+            saved = try machine.save(memory: writer.memory, pageTables: pageTables, base: base.map { SavedBase(digest: $0.digest, layers: $0.layers) }, digest: request.digest)
         } catch {
             if wasRunning { _ = try? wake() }
             throw VMError(.resource, "\(writer.path): \(error) Nothing was kept.")

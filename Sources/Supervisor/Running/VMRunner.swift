@@ -57,15 +57,22 @@ public struct VMRunner: Sendable {
         while true {
             let session = try VMSession(configuration, file: start.file.path, origin: origin, asleep: asleep, vm: vm)
             // After the guest has begun: nobody can ask for it before, and starting a server takes as long as starting a guest.
-            if server == nil { server = try ControlServer.start(vm: vm, directory: directory, hub: hub) }
-            let end = try session.run(signals: signals)
-            if end == .panic { hub.publishPanic() }
+            if server == nil {
+                do {
+                    server = try ControlServer.start(vm: vm, directory: directory, hub: hub)
+                } catch {
+                    _ = session.abandon()
+                    throw error
+                }
+            }
+            let ending = try session.run(signals: signals)
+            if ending.end == .panic { hub.publishPanic() }
             hub.publishState("stopped")
-            if end == .reset, configuration.onReboot == .restart {
+            if ending.end == .reset, configuration.onReboot == .restart, !ending.wasAsked {
                 (origin, asleep) = (.kernel, false)
                 continue
             }
-            return end
+            return ending.end
         }
     }
 

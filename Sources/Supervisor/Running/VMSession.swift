@@ -47,22 +47,34 @@ struct VMSession: ~Copyable {
         vm.use(machine)
     }
 
+    /// How a session came to its end.
+    struct Ending {
+        let end: MachineEnd
+        /// Somebody has asked the VM to end, so a guest that resets is not started again.
+        let wasAsked: Bool
+    }
+
     /// Waits until the machine ends.
-    consuming func run(signals: borrowing SignalEvents) throws(VMError) -> MachineEnd {
+    consuming func run(signals: borrowing SignalEvents) throws(VMError) -> Ending {
+        var forceAt: Int64?
         do {
-            try loop(signals: signals)
+            try loop(signals: signals, &forceAt)
         } catch {
-            vm.release()
-            _ = machine.stop()
+            _ = abandon()
             throw VMError(.failure, "The machine's loop failed (\(error)).")
         }
+        return Ending(end: abandon(), wasAsked: forceAt != nil)
+    }
+
+    /// Ends the machine, and clears away what was made for it.
+    consuming func abandon() -> MachineEnd {
         vm.release()
         let end = machine.stop()
         resources.finish()
         return end
     }
 
-    private borrowing func loop(signals: borrowing SignalEvents) throws(SystemError) {
+    private borrowing func loop(signals: borrowing SignalEvents, _ forceAt: inout Int64?) throws(SystemError) {
         let poller = try Poller()
         try poller.add(machine.endEvent.rawValue, token: Token.end)
         try poller.add(signals.rawValue, token: Token.signal)
@@ -71,7 +83,6 @@ struct VMSession: ~Copyable {
         try poller.add(vm.attention.rawValue, token: Token.client)
         resources.serial.beginWaiting(token: Token.serial)
         var flushAt: Int64?
-        var forceAt: Int64?
         while machine.endReason == nil {
             let serialIsReady = try resources.serial.updateWaiting(poller)
             let terminalIsReady = resources.terminal?.updateWaiting(poller, token: Token.terminal) ?? false

@@ -94,7 +94,8 @@ struct SavedSnapshot: Sendable {
     private static func openMemory(_ path: String, _ manifest: Manifest) throws(VMError) -> MemoryLayer {
         let file = "\(path)/\(SnapshotFiles.memory)"
         do {
-            let descriptor = try OwnedDescriptor.open(file, flags: O_RDONLY)
+            // A named pipe would keep whoever opens it waiting.
+            let descriptor = try OwnedDescriptor.open(file, flags: O_RDONLY | O_NONBLOCK)
             let status = try descriptor.status()
             guard status.kind == .regular, status.size == manifest.memory.size, status.size == manifest.memorySize else {
                 throw VMError(.resource, "\(file): expected a file of \(manifest.memorySize) bytes, found \(status.size).")
@@ -129,7 +130,11 @@ struct SavedSnapshot: Sendable {
     private static func document(_ path: String, _ name: String) throws(VMError) -> ([UInt8], JSONValue) {
         let file = "\(path)/\(name)"
         let bytes: [UInt8]
-        do { bytes = try readWholeFile(file, limit: SnapshotFiles.maximumDocument) } catch {
+        do throws(SystemError) {
+            let descriptor = try OwnedDescriptor.open(file, flags: O_RDONLY | O_NONBLOCK)
+            guard try descriptor.status().kind == .regular else { throw SystemError("open", .invalidArgument) }
+            bytes = try descriptor.readWhole(limit: SnapshotFiles.maximumDocument)
+        } catch {
             throw VMError(.resource, "\(file): cannot be read (\(error.errno)); expected a part of a snapshot.")
         }
         do { return (bytes, try JSONText.decode(bytes)) } catch { throw VMError(.resource, "\(file): \(error)") }

@@ -83,7 +83,8 @@ public enum SnapshotTools {
         let count = try snapshot.verifyMemory()
         let memory =
             count == snapshot.layers.count
-            ? "RAM is what its digest says" : "RAM was not checked, because no digest of it was written ('swvmm snapshot --digest' does)"
+            ? "RAM is what its digest says"
+            : "\(snapshot.layers.count - count) of \(snapshot.layers.count) files of RAM were not checked, because no digest was written of them ('swvmm snapshot --digest' does)"
         return "\(snapshot.path): manifest, configuration and state are whole; \(memory)."
     }
 

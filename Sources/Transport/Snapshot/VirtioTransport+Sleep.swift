@@ -27,10 +27,13 @@ extension VirtioTransport {
             let next = try state.lifecycle.after(.sleep)
             let queues = try device.sleep()
             let isActive = state.lifecycle.phase == .active
-            // Asleep it is, whatever it gave back: a device that lost its queues must not be slept again, nor woken as if it had none.
-            state.lifecycle = next
             state.parked = consume queues
-            if isActive, state.parked == nil { throw DeviceError("\(device.debugLabel) went to sleep without giving its queues back.") }
+            if isActive, state.parked == nil {
+                // It has lost its queues, and cannot go on before its driver has reset it.
+                signals.deviceNeedsReset()
+                throw DeviceError("\(device.debugLabel) went to sleep without giving its queues back.")
+            }
+            state.lifecycle = next
         }
     }
 
@@ -45,7 +48,13 @@ extension VirtioTransport {
             }
             guard let queues = state.parked.take() else { throw DeviceError("\(device.debugLabel) has no queues to wake with.") }
             let running = kicks.indices.filter { queues.contains($0) }
-            try device.wake(makeActivation(state, queues))
+            do {
+                try device.wake(makeActivation(state, queues))
+            } catch {
+                // For a want of threads, say: it sleeps on, and may wake another time.
+                state.parked = try? device.sleep()
+                throw error
+            }
             state.lifecycle = next
             // A doorbell that rang in between, and an interrupt that was on its way, must not be lost; a spurious one is allowed.
             for index in running {
