@@ -26,14 +26,27 @@ public final class ControlServer: Sendable {
     static func start(vm: any ControlledVM, directory: RuntimeDirectory, hub: EventHub, limits: ControlLimits) throws(VMError)
         -> ControlServer
     {
+        try start(on: try listen(in: directory), vm: vm, directory: directory, hub: hub, limits: limits)
+    }
+
+    /// Begins to listen in a VM's runtime directory. Clients can connect from now on; they are answered when the server starts.
+    static func listen(in directory: RuntimeDirectory) throws(VMError) -> OwnedDescriptor {
         let path = directory.socketPath
         // The lock is ours: whatever stands here was left behind.
         removeFile(path)
-        let socket = try VMError.host("listen on the control socket \(path)") { () throws(SystemError) in
+        return try VMError.host("listen on the control socket \(path)") { () throws(SystemError) in
             let socket = try UnixSocket.listen(at: path)
             try socket.setNonBlocking()
             return socket
         }
+    }
+
+    /// Starts to answer on a socket that `listen` made.
+    static func start(
+        on socket: consuming OwnedDescriptor, vm: any ControlledVM, directory: RuntimeDirectory, hub: EventHub,
+        limits: ControlLimits = ControlLimits()
+    ) throws(VMError) -> ControlServer {
+        let path = directory.socketPath
         let commands = try VMError.host("start the command thread") { () throws(SystemError) in
             try CommandThread(depth: limits.waitingCommands)
         }

@@ -119,7 +119,9 @@ final class RunningVM: ControlledVM {
         let wasRunning = try sleep()
         let saved: SavedMachine
         do {
-            saved = try machine.save(memory: writer.memory, pageTables: pageTables, base: base.map { SavedBase(digest: $0.digest, layers: $0.layers) }, digest: request.digest)
+            saved = try machine.save(
+                memory: writer.memory, pageTables: pageTables, base: base.map { SavedBase(digest: $0.digest, layers: $0.layers) },
+                digest: request.digest)
         } catch {
             if wasRunning { _ = try? wake() }
             throw VMError(.resource, "\(writer.path): \(error) Nothing was kept.")

@@ -49,23 +49,24 @@ public struct VMRunner: Sendable {
         let directory = try RuntimeDirectory.claim(name: configuration.name)
         var origin = start.origin
         var asleep = start.asleep
-        var server: ControlServer?
+        var control: ControlStart?
         defer {
-            server?.stop()
+            control?.stop()
             directory.remove()
         }
         while true {
             let session = try VMSession(configuration, file: start.file.path, origin: origin, asleep: asleep, vm: vm)
-            // After the guest has begun: nobody can ask for it before, and starting a server takes as long as starting a guest.
-            if server == nil {
+            // After the guest has begun: nobody can ask for it before.
+            if control == nil {
                 do {
-                    server = try ControlServer.start(vm: vm, directory: directory, hub: hub)
+                    control = try ControlStart(vm, directory, hub)
                 } catch {
                     _ = session.abandon()
                     throw error
                 }
             }
             let ending = try session.run(signals: signals)
+            if let failure = control?.failure { throw failure }
             if ending.end == .panic { hub.publishPanic() }
             hub.publishState("stopped")
             if ending.end == .reset, configuration.onReboot == .restart, !ending.wasAsked {

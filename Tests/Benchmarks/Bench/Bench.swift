@@ -5,10 +5,15 @@ import Host
 enum Bench {
     static let usage = """
         usage: Bench start FIGURE [--runs N] [--text TEXT] :: NAME COMMAND… [:: NAME COMMAND…]…
+               Bench commands [--runs N] [--before SCRIPT] :: FIGURE/NAME COMMAND… [:: FIGURE/NAME COMMAND…]…
+               Bench talk [--runs N] [--pause MS] :: FIGURE/NAME SOCKET REQUEST ANSWER [:: FIGURE/NAME SOCKET REQUEST ANSWER]…
                Bench memory [--machines N] [--rounds N] [--ram MIB] :: NAME COMMAND… [:: NAME COMMAND…]…
                Bench report [--json]
 
           start    milliseconds from just before a program's start to its first byte, or to TEXT, on standard output
+          commands milliseconds from just before a program's start to its end; a shell runs SCRIPT before each, which does not count
+          talk     milliseconds from sending REQUEST to a Unix socket until ANSWER stands in what comes back; one connection for each socket,
+                   the requests in the order given, again and again, MS apart; the figure '-' is sent and not reported
           memory   KiB of its memory outside guest RAM, private and proportional, while N of it are alive after their first byte
           report   reads the lines that the others print from standard input and prints the table
         """
@@ -21,6 +26,8 @@ enum Bench {
                 guard let figure = arguments.popFirst() else { throw BenchError(usage) }
                 let options = try Options(arguments)
                 try measureStart(figure, options)
+            case "commands": try measureCommands(try Options(arguments))
+            case "talk": try measureTalk(try Options(arguments))
             case "memory": try measureMemory(try Options(arguments))
             case "report": try report(json: arguments.first == "--json")
             default: throw BenchError(usage)
@@ -47,6 +54,8 @@ struct Subject {
 struct Options {
     var runs = 21
     var text = ""
+    var before = ""
+    var pause = 0
     var machines = 10
     var rounds = 2
     var ramMiB = 128
@@ -64,6 +73,8 @@ struct Options {
             switch option {
             case "--runs": runs = try number(option, value)
             case "--text": text = value
+            case "--before": before = value
+            case "--pause": pause = try number(option, value)
             case "--machines": machines = try number(option, value)
             case "--rounds": rounds = try number(option, value)
             case "--ram": ramMiB = try number(option, value)

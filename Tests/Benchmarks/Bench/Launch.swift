@@ -55,7 +55,7 @@ struct Launch: ~Copyable {
         } while seen.isEmpty || seen.firstRange(of: wanted) == nil && !wanted.isEmpty
     }
 
-    private static func milliseconds(_ duration: Duration) -> Double {
+    static func milliseconds(_ duration: Duration) -> Double {
         let (seconds, attoseconds) = duration.components
         return Double(seconds) * 1e3 + Double(attoseconds) / 1e15
     }

@@ -1,5 +1,18 @@
 import Host
 
+/// What swvmm's median is to be compared with.
+struct Bound {
+    /// It is to be at most this many times …
+    let times: Double
+    /// … the median of this program …
+    let subject: String
+    /// … in this figure; nil is the figure itself.
+    var figure: String?
+
+    /// The bound in words.
+    var text: String { "<= \(decimal(times)) x \(figure ?? (subject == "qemu" ? "QEMU" : subject))" }
+}
+
 /// What is measured, and what it aims at.
 struct Figure {
     let id: String
@@ -7,12 +20,27 @@ struct Figure {
     let unit: String
     /// swvmm's median is to be at most this.
     var most: Double?
-    /// … and at most this part of QEMU's.
-    var mostOfPeer: Double?
+    var bound: Bound?
 
     static let all = [
-        Figure(id: "first-byte", title: "start to a guest's first byte", unit: "ms", most: 2.5, mostOfPeer: 0.07),
-        Figure(id: "userspace", title: "start to guest userspace, in the lab", unit: "ms", mostOfPeer: 0.55),
+        Figure(
+            id: "first-byte", title: "start to a guest's first byte", unit: "ms", most: 2.5, bound: Bound(times: 0.07, subject: "qemu")),
+        Figure(id: "userspace", title: "start to guest userspace, in the lab", unit: "ms", bound: Bound(times: 0.55, subject: "qemu")),
+        Figure(id: "sleep", title: "sleep, by socket", unit: "ms", most: 2),
+        Figure(id: "wake", title: "wake, by socket", unit: "ms", most: 2),
+        Figure(id: "sleep-command", title: "swvmm sleep", unit: "ms"),
+        Figure(id: "wake-command", title: "swvmm wake", unit: "ms"),
+        Figure(id: "snapshot-128", title: "snapshot of 64 MiB in 128 MiB, to tmpfs", unit: "ms", bound: Bound(times: 1.2, subject: "cp")),
+        Figure(id: "snapshot-1024", title: "snapshot of 64 MiB in 1 GiB, to tmpfs", unit: "ms", bound: Bound(times: 1.2, subject: "cp")),
+        Figure(id: "snapshot-8192", title: "snapshot of 64 MiB in 8 GiB, to tmpfs", unit: "ms", bound: Bound(times: 1.2, subject: "cp")),
+        Figure(
+            id: "snapshot-synced", title: "snapshot of 64 MiB in 128 MiB, on storage", unit: "ms",
+            bound: Bound(times: 1.2, subject: "cp+sync")),
+        Figure(id: "restore-128", title: "restore to first output, 128 MiB", unit: "ms", most: 5),
+        Figure(id: "restore-1024", title: "restore to first output, 1 GiB", unit: "ms", most: 5),
+        Figure(
+            id: "restore-8192", title: "restore to first output, 8 GiB", unit: "ms", most: 5,
+            bound: Bound(times: 1.5, subject: "swvmm", figure: "restore-128")),
         Figure(id: "private", title: "private memory outside guest RAM", unit: "KiB", most: 1024),
         Figure(id: "proportional", title: "proportional memory outside guest RAM", unit: "KiB"),
         Figure(id: "split-device", title: "split chain, device side", unit: "ns", most: 35),
@@ -24,19 +52,17 @@ struct Figure {
     var aim: String {
         var parts: [String] = []
         if let most { parts.append("<= \(decimal(most)) \(unit)") }
-        if let mostOfPeer { parts.append("<= \(decimal(mostOfPeer)) x QEMU") }
+        if let bound { parts.append(bound.text) }
         return parts.joined(separator: ", ")
     }
 
-    /// Whether the aim is met; nil when there is none, or the peer was not measured.
-    func verdict(_ result: Result, peer: Double?) -> Bool? {
+    /// Whether the aim is met; nil when there is none, or what to compare with was not measured.
+    func verdict(_ result: Result, among results: [Result]) -> Bool? {
         guard result.subject == "swvmm" else { return nil }
         if let most, result.median > most { return false }
-        if let mostOfPeer {
-            guard let peer else { return nil }
-            return result.median <= mostOfPeer * peer
-        }
-        return most == nil ? nil : true
+        guard let bound else { return most == nil ? nil : true }
+        guard let peer = results.first(where: { $0.figure == bound.figure ?? id && $0.subject == bound.subject }) else { return nil }
+        return result.median <= bound.times * peer.median
     }
 }
 
@@ -94,7 +120,7 @@ func report(json: Bool) throws(BenchError) {
         let peer = own.first { $0.subject == "qemu" }?.median
         for (index, result) in own.enumerated() {
             let ratio = peer.map { result.median / $0 }
-            let met = figure.verdict(result, peer: peer)
+            let met = figure.verdict(result, among: results)
             rows.append([
                 index == 0 ? figure.title : "", result.subject, "\(result.runs)", "\(decimal(result.median)) \(figure.unit)",
                 "\(decimal(result.least)) \(figure.unit)", ratio.map { decimal($0) } ?? "-", index == 0 ? figure.aim : "",
