@@ -63,7 +63,10 @@ extension VirtioPCIFunction {
             }
             // Enable and mask take effect at `wake`, with the BARs.
             try interrupts.msix.restore(parts.msix)
-            interrupts.isr = parts.isr
+            let control = state.space.get(at: capabilities.msixControl, width: 2)
+            interrupts.restore(
+                isr: parts.isr, interruptDisabled: state.space.command & PCIConfigurationSpace.Command.interruptDisable != 0,
+                usesMSIX: control & VirtioPCICapabilities.msixEnable != 0)
         }
     }
 

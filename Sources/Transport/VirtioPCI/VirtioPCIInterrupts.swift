@@ -77,9 +77,16 @@ final class VirtioPCIInterrupts: TransportInterrupts {
     var status: Bool { legacy.withLock { $0.status } }
 
     /// The ISR status, left as it is; for a snapshot.
-    var isr: UInt8 {
-        get { legacy.withLock { $0.isr } }
-        set { update { $0.isr = newValue & (Self.queueBit | Self.configurationBit) } }
+    var isr: UInt8 { legacy.withLock { $0.isr } }
+
+    /// Takes over a saved ISR status, with what decides whether it drives the line: a function with MSI-X must not raise its line even for
+    /// the moment until `setControl`, or the IOAPIC's state would tell of an interrupt that never was.
+    func restore(isr: UInt8, interruptDisabled: Bool, usesMSIX: Bool) {
+        update { legacy in
+            legacy.isr = isr & (Self.queueBit | Self.configurationBit)
+            legacy.isDisabled = interruptDisabled
+            legacy.usesMSIX = usesMSIX
+        }
     }
 
     /// Follows the command register and MSI-X message control.
