@@ -123,14 +123,14 @@ extension Manifest {
     /// Reads a document of the current version.
     public init(_ document: SavedValue) throws(StateError) {
         self = try document.read { (fields) throws(StateError) in
-            _ = try fields.string("format")
-            _ = try fields.integer("version", Int64.self)
+            guard try fields.string("format") == Self.format else { throw fields.error("format", expected: "\"\(Self.format)\"") }
+            _ = try fields.integer("version", in: Self.currentVersion...Self.currentVersion)
             let architecture = try fields.string("architecture")
             guard architecture == Self.architecture else {
                 throw fields.error("architecture", expected: "\"\(Self.architecture)\", found \"\(architecture)\"")
             }
             let cpu = try fields.object("cpu") { (fields) throws(StateError) in
-                (vendor: try fields.string("vendor"), fingerprint: try fields["fingerprint"].digest())
+                (vendor: try fields["vendor"].words(), fingerprint: try fields["fingerprint"].digest())
             }
             let memory = try fields.object("memory") { (fields) throws(StateError) in
                 let size = try fields.integer("size", in: Int64(MemoryExtent.pageSize)...Self.mostMemory)
@@ -150,12 +150,13 @@ extension Manifest {
                 )
             }
             return Manifest(
-                id: try fields.string("id"), createdAt: try fields.string("createdAt"), producer: try fields.string("producer"),
-                name: try fields.string("name"), cpuVendor: cpu.vendor, cpuFingerprint: cpu.fingerprint, memorySize: memory.size,
+                id: try fields["id"].digits(count: 32), createdAt: try fields["createdAt"].words(),
+                producer: try fields["producer"].words(), name: try fields["name"].words(), cpuVendor: cpu.vendor,
+                cpuFingerprint: cpu.fingerprint, memorySize: memory.size,
                 extents: memory.extents,
                 base: try fields.optional("base") { (value) throws(StateError) in
                     try value.read { (fields) throws(StateError) in
-                        Base(sha256: try fields["sha256"].digest(), path: try fields.string("path"))
+                        Base(sha256: try fields["sha256"].digest(), path: try fields["path"].words())
                     }
                 }, configuration: files.configuration, state: files.state, memory: files.memory)
         }
@@ -167,7 +168,7 @@ extension Manifest.File {
 
     init(_ saved: SavedValue, needsDigest: Bool) throws(StateError) {
         self = try saved.read { (fields) throws(StateError) in
-            let size = try fields.integer("size", in: Int64(0)...Int64.max)
+            let size = try fields.integer("size", in: 0...Manifest.mostMemory)
             let value = fields["sha256"]
             let digest = needsDigest ? try value.digest() : try value.optional?.digest()
             return Manifest.File(size: UInt64(size), sha256: digest)
@@ -177,12 +178,22 @@ extension Manifest.File {
 
 extension SavedValue {
     /// SHA-256 in hexadecimal digits.
-    fileprivate func digest() throws(StateError) -> String {
+    fileprivate func digest() throws(StateError) -> String { try digits(count: 2 * SHA256.byteCount) }
+
+    /// Hexadecimal digits.
+    fileprivate func digits(count: Int) throws(StateError) -> String {
         let text = try string()
         let isDigit: (UInt8) -> Bool = { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
-        guard text.utf8.count == 2 * SHA256.byteCount, text.utf8.allSatisfy(isDigit) else {
-            throw error(expected: "\(2 * SHA256.byteCount) lower-case hexadecimal digits")
+        guard text.utf8.count == count, text.utf8.allSatisfy(isDigit) else {
+            throw error(expected: "\(count) lower-case hexadecimal digits")
         }
+        return text
+    }
+
+    /// A string with something in it.
+    fileprivate func words() throws(StateError) -> String {
+        let text = try string()
+        guard !text.isEmpty else { throw error(expected: "a string that is not empty") }
         return text
     }
 }

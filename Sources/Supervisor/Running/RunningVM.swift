@@ -111,6 +111,7 @@ final class RunningVM: ControlledVM {
             throw VMError(
                 .resource, "\(base.path): expected a snapshot with \(machine.memorySize) bytes of RAM, found \(base.manifest.memorySize).")
         }
+        let id = hexString(try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(16) })
         let writer = try SnapshotWriter.begin(at: request.directory)
         // Only commands put the machine to sleep and wake it, and this is the one that is carried out.
         wakesSoon.store(
@@ -133,7 +134,7 @@ final class RunningVM: ControlledVM {
         let digest: String
         do {
             digest = try writer.finish(configuration: configurationDocument, state: saved.state) { configuration, state in
-                manifest(saved, base: base, at: path, configuration: configuration, state: state)
+                manifest(saved, id: id, base: base, at: path, configuration: configuration, state: state)
             }
         } catch {
             // It sleeps only for the snapshot's sake, which there is not.
@@ -149,10 +150,9 @@ final class RunningVM: ControlledVM {
     }
 
     private func manifest(
-        _ saved: SavedMachine, base: SavedSnapshot?, at path: String, configuration: Manifest.File, state: Manifest.File
+        _ saved: SavedMachine, id: String, base: SavedSnapshot?, at path: String, configuration: Manifest.File, state: Manifest.File
     ) -> Manifest {
         let size = UInt64(settings.memorySize)
-        let id = (try? randomBytes(16)).map { hexString($0) } ?? ""
         return Manifest(
             id: id, createdAt: ControlTime.now(), producer: "swvmm \(ProductVersion.string)", name: settings.name,
             cpuVendor: saved.cpuVendor, cpuFingerprint: SHA256.text(of: Array(saved.cpuDescription.utf8)), memorySize: size,
