@@ -23,8 +23,7 @@ struct HostedDevices: Sendable {
     private let members: [Member]
 
     init(
-        _ plans: [DevicePlan], platform: Platform, memory: GuestMemory, doorbells: KVMVirtualMachine, router: KVMInterruptRouter,
-        name: String
+        _ plans: [DevicePlan], platform: Platform, memory: GuestMemory, doorbells: any DoorbellRegistry, router: any InterruptRouting
     ) throws(MachineStartError) {
         var slots: [Int] = []
         var words: [String] = []

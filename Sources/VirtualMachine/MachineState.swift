@@ -30,8 +30,24 @@ public struct MachineState: Sendable {
         }
     }
 
+    /// The document of these parts.
+    static func document(
+        clock: MachineClock, cpus: [JSONValue], generation: VMGeneration, platform: JSONValue, devices: JSONValue
+    ) -> JSONValue {
+        [
+            "clock": clock.json, "cpus": .array(cpus), "generation": .bytes(generation.bytes), "platform": platform,
+            "devices": devices,
+        ]
+    }
+
     /// The number of virtual CPUs.
     public var cpuCount: Int { cpus.count }
+
+    /// The maker of the processor that the guest has seen.
+    public var cpuVendor: String { CPUIDPolicy.vendor(of: cpus.first?.cpuid ?? []) }
+
+    /// What the guest was told of its first processor, as text.
+    public var cpuDescription: String { CPUState.describe(cpus.first?.cpuid ?? []) }
 
     /// The width of guest-physical addresses that the guest has seen, in bits.
     var physicalAddressBits: Int { CPUIDPolicy.physicalAddressBits(of: cpus.first?.cpuid ?? []) }
@@ -106,10 +122,8 @@ extension VirtualMachine {
         } catch {
             throw MachineError("The state of virtual CPU \(cpus.count) cannot be read (\(error)).")
         }
-        return [
-            "clock": clock.json, "cpus": .array(cpus), "generation": .bytes(generation.bytes),
-            "platform": platform.state, "devices": try devices.snapshot(),
-        ]
+        return MachineState.document(
+            clock: clock, cpus: cpus, generation: generation, platform: platform.state, devices: try devices.snapshot())
     }
 }
 

@@ -15,11 +15,11 @@ struct Platform: Sendable {
     /// What has a state of its own, by the names that a snapshot uses.
     let devices: [String: any MachineDevice]
 
-    /// Builds the platform for a KVM machine. `serialPending` is signalled when serial output begins to wait for a flush, `serialRoom` when
+    /// Builds the platform. `debugExit` says whether its port is there; `serialPending` is signalled when serial output begins to wait for a flush, `serialRoom` when
     /// refused input would be taken.
     init(
-        _ plan: borrowing MachinePlan, map: AddressMap, router: KVMInterruptRouter, end: EndSignal, serialPending: EventFD,
-        serialRoom: EventFD
+        serialOutput: any SerialOutput, debugExit: Bool, map: AddressMap, router: any InterruptRouting, end: EndSignal,
+        serialPending: EventFD, serialRoom: EventFD
     ) throws(MachineStartError) {
         do {
             ioapic = IOAPIC(routing: router) { end.raise(.failed("KVM refused an interrupt route: \($0).")) }
@@ -28,7 +28,7 @@ struct Platform: Sendable {
             try router.attach(serialInterrupt, to: GSI.com1)
             try router.attach(eventInterrupt, to: GSI.events)
             serial = Serial16550(
-                interrupt: serialInterrupt, output: plan.serialOutput, onPending: { serialPending.signal() },
+                interrupt: serialInterrupt, output: serialOutput, onPending: { serialPending.signal() },
                 onRoom: { serialRoom.signal() })
             events = GenericEventDevice(interrupt: eventInterrupt)
         } catch {
@@ -59,7 +59,7 @@ struct Platform: Sendable {
             try ports.insert(panic, at: AddressMap.pvpanic)
             try ports.insert(events, at: AddressMap.events)
             try ports.insert(sleep, at: AddressMap.sleepControl)
-            if plan.debugExit { try ports.insert(DebugExit(events: end), at: AddressMap.debugExit) }
+            if debugExit { try ports.insert(DebugExit(events: end), at: AddressMap.debugExit) }
         } catch {
             throw MachineStartError(.host, "The address map has no room for the platform: \(error)")
         }

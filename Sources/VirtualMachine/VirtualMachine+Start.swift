@@ -31,13 +31,7 @@ extension VirtualMachine {
             let refusal = restore.state.refusal(by: policy)
             if let refusal { throw MachineStartError(.state, refusal) }
             try life.withLock { (life) throws(MachineStartError) in
-                do {
-                    try devices.sleep()
-                    try devices.restore(restore.state.devices)
-                    try platform.restore(restore.state.platform)
-                } catch {
-                    throw MachineStartError(.state, "\(error)")
-                }
+                try restore.state.restore(devices, platform)
                 for state in restore.state.cpus { try add(try make(state, clock: restore.state.clock), loop) }
                 life.clock = restore.state.clock
                 life.clockPolicy = restore.clockPolicy

@@ -79,9 +79,10 @@ public final class VirtualMachine: Sendable {
         let router = KVMInterruptRouter(hypervisor, system: system, pins: GSI.pinCount)
         let serialPump = try hosted("make an event") { () throws(SystemError) in try SerialFlusher.Events() }
         let platform = try Platform(
-            plan, map: map, router: router, end: end, serialPending: serialPump.pending, serialRoom: serialPump.room)
+            serialOutput: plan.serialOutput, debugExit: plan.debugExit, map: map, router: router, end: end,
+            serialPending: serialPump.pending, serialRoom: serialPump.room)
         let devices = try HostedDevices(
-            plan.devices, platform: platform, memory: memory, doorbells: hypervisor, router: router, name: plan.name)
+            plan.devices, platform: platform, memory: memory, doorbells: hypervisor, router: router)
         let threads = try hosted("make an event") { () throws(SystemError) in try VCPUThreads() }
         let loop = VCPULoop(ports: platform.ports, memory: platform.memory, ioapic: platform.ioapic, end: end)
         let machine = VirtualMachine(

@@ -83,6 +83,33 @@ public final class NetworkDevice: VirtioDevice {
         self.init(configuration, personality, state, pairs, [counters], taps: [], descriptors: [raw])
     }
 
+    /// A device whose frames go nowhere, with `queuePairs` pairs (1…32768), and with all offloads if the configuration has them: to its
+    /// driver the same as one on a tap of the same configuration.
+    public convenience init(_ configuration: NetworkConfiguration, nowhereWith queuePairs: Int) throws(DeviceError) {
+        guard (1...0x8000).contains(queuePairs) else { throw DeviceError("\(configuration.label) needs at least one queue pair.") }
+        let offloads = configuration.offloads ? Features.netGuestOffloads.union(.netHostOffloads) : []
+        let personality = NetworkPersonality(
+            mac: configuration.mac, mtu: configuration.mtu, maxPairs: queuePairs, packedRing: configuration.packedRing, offloads: offloads)
+        let state = LinkState(own: configuration.mac)
+        let counters = (0..<queuePairs).map { _ in NetworkCounters() }
+        var workloads: [Slot<QueuePair<NullLink>>] = []
+        var descriptors: [Int32] = []
+        do throws(SystemError) {
+            for index in 0..<queuePairs {
+                let link = try NullLink()
+                descriptors.append(link.rawDescriptor)
+                workloads.append(
+                    Slot(
+                        QueuePair(
+                            index: index, queueSize: configuration.queueSize, link: link, state: state, counters: counters[index])))
+            }
+        } catch {
+            throw DeviceError("\(configuration.label) cannot be made (\(error)).")
+        }
+        let pairs = DeviceWorkers(label: configuration.label, workloads: workloads, assignment: (0..<2 * queuePairs).map { $0 / 2 })
+        self.init(configuration, personality, state, pairs, counters, taps: [], descriptors: descriptors)
+    }
+
     private init(
         _ configuration: NetworkConfiguration, _ personality: NetworkPersonality, _ state: LinkState, _ pairs: any PairHost,
         _ counters: [NetworkCounters], taps: [TapQueue], descriptors: [Int32]

@@ -20,18 +20,26 @@ func makeBlockDevice(_ settings: BlockSettings, id: String, key: String, packedR
         direct = try openConfigured(
             settings.path, "\(key).direct", flags: access | OwnedDescriptor.direct, expected: "a file system that supports direct I/O")
     }
-    var configuration = BlockConfiguration(image: image, label: id)
+    var configuration = settings.configuration(image: image, id: id, packedRing: packedRing)
     configuration.directImage = direct
-    configuration.readOnly = settings.readOnly
-    configuration.serial = settings.serial ?? String(id.prefix(20))
-    configuration.queues = settings.queues
-    configuration.queueSize = settings.queueSize
-    configuration.blockSize = settings.blockSize
-    configuration.engine = settings.engine
-    configuration.packedRing = packedRing
     do {
         return try BlockDevice(configuration)
     } catch {
         throw VMError(.resource, "\(key): \(error)")
+    }
+}
+
+extension BlockSettings {
+    /// What the driver is to see, on an image.
+    func configuration(image: consuming OwnedDescriptor, id: String, packedRing: Bool) -> BlockConfiguration {
+        var configuration = BlockConfiguration(image: image, label: id)
+        configuration.readOnly = readOnly
+        configuration.serial = serial ?? String(id.prefix(20))
+        configuration.queues = queues
+        configuration.queueSize = queueSize
+        configuration.blockSize = blockSize
+        configuration.engine = engine
+        configuration.packedRing = packedRing
+        return configuration
     }
 }

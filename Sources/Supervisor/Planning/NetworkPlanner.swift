@@ -13,9 +13,7 @@ struct NetworkPlanner {
     let notice: (String) -> Void
 
     func make(_ settings: NetworkSettings) throws(VMError) -> (device: any VirtioDevice, helper: PasstProcess?) {
-        let mac = settings.mac.flatMap { MACAddress($0) } ?? MACAddress(derivedFrom: "\(vmName)/\(id)")
-        let configuration = NetworkConfiguration(
-            label: id, mac: mac, mtu: settings.mtu, queueSize: settings.queueSize, packedRing: packedRing, offloads: settings.offloads)
+        let configuration = settings.configuration(vmName: vmName, id: id, packedRing: packedRing)
         switch settings.backend {
         case .user:
             let passt = try PasstProcess.start(key: "\(key).backend")
@@ -90,5 +88,14 @@ struct NetworkPlanner {
                 }
             throw VMError(.resource, "\(key).backend: \(what): \(error.errno) (\(error.call)); \(remedy).")
         }
+    }
+}
+
+extension NetworkSettings {
+    /// What the driver is to see.
+    func configuration(vmName: String, id: String, packedRing: Bool) -> NetworkConfiguration {
+        NetworkConfiguration(
+            label: id, mac: mac.flatMap { MACAddress($0) } ?? MACAddress(derivedFrom: "\(vmName)/\(id)"), mtu: mtu,
+            queueSize: queueSize, packedRing: packedRing, offloads: offloads)
     }
 }

@@ -82,33 +82,8 @@ struct Planner {
     }
 
     private func planRestore(_ snapshot: SavedSnapshot, _ request: RestoreRequest) throws(VMError) -> RestorePlan {
-        guard snapshot.manifest.memorySize == configuration.memorySize else {
-            throw VMError(
-                .resource,
-                "\(snapshot.path)/\(SnapshotFiles.configuration): memory.size: expected \(snapshot.manifest.memorySize), as the manifest says, found \(configuration.memorySize)."
-            )
-        }
-        let state = try SavedSnapshot.reading(snapshot.path, SnapshotFiles.state) { () throws(StateError) in
-            try MachineState(SavedValue(snapshot.state))
-        }
-        guard state.cpuCount == configuration.cpuCount else {
-            throw VMError(
-                .resource,
-                "\(snapshot.path)/\(SnapshotFiles.state): cpus: expected \(configuration.cpuCount), as the configuration says, found \(state.cpuCount)."
-            )
-        }
-        let ranges: [Range<UInt64>]
-        do { ranges = try AddressMap(memorySize: configuration.memorySize, physicalAddressBits: 52).memory } catch {
-            throw VMError(.configuration, "memory.size: \(error).")
-        }
-        let memory: GuestMemory
-        do {
-            memory = try GuestMemory(
-                ranges: ranges, layers: snapshot.layers, tracksWrites: configuration.tracksWrites, isPopulated: request.prefault)
-        } catch {
-            throw VMError(.resource, "\(snapshot.path)/\(SnapshotFiles.memory): cannot be used as RAM (\(error)).")
-        }
-        return RestorePlan(identity: snapshot.digest, memory: memory, state: state, clockPolicy: request.clock)
+        let machine = try snapshot.machine(of: configuration, isPopulated: request.prefault)
+        return RestorePlan(identity: snapshot.digest, memory: machine.memory, state: machine.state, clockPolicy: request.clock)
     }
 
     /// Whether the terminal's input belongs to one of the VM's streams.
@@ -147,10 +122,7 @@ struct Planner {
             if let helper { helpers.append(helper) }
             return device
         case .entropy(let entropy):
-            var configuration = EntropyConfiguration(label: settings.id)
-            configuration.bytesPerSecond = entropy.bytesPerSecond
-            configuration.packedRing = settings.packedRing
-            do { return try EntropyDevice(configuration) } catch { throw VMError(.resource, "\(key): \(error)") }
+            return try makeEntropyDevice(entropy, id: settings.id, key: key, packedRing: settings.packedRing)
         case .console(let console):
             var paths: [String] = []
             let planner = CharacterPlanner(key: "\(key).backend", id: settings.id, notice: notice) { paths.append($0) }

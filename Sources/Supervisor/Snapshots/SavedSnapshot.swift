@@ -13,14 +13,16 @@ struct SavedSnapshot: Sendable {
     let digest: String
     let configuration: JSONValue
     let state: JSONValue
+    /// The snapshots that this one lies on, the lowest first.
+    let bases: [SavedSnapshot]
     /// The files of RAM, the lowest first.
     let layers: [MemoryLayer]
     /// The digests of RAM in the same order; nil where none was written.
     let layerDigests: [(path: String, sha256: String?)]
 
     /// Opens a snapshot. `base` says where the one below it is, when it is not where it was.
-    init(path: String, base: String? = nil) throws(VMError) {
-        try self.init(path: path, base: base, depth: 0, migration: .standard)
+    init(path: String, base: String? = nil, migration: Migration = .standard) throws(VMError) {
+        try self.init(path: path, base: base, depth: 0, migration: migration)
     }
 
     private init(path: String, base: String?, depth: Int, migration: Migration) throws(VMError) {
@@ -57,11 +59,13 @@ struct SavedSnapshot: Sendable {
         digest = SHA256.text(of: manifestBytes)
         let layer = try Self.openMemory(path, manifest)
         guard let lower = manifest.base else {
+            bases = []
             layers = [layer]
             layerDigests = [(path, manifest.memory.sha256)]
             return
         }
         let below = try Self.openBase(lower, of: path, override: base, depth: depth, migration: migration, memorySize: manifest.memorySize)
+        bases = below.bases + [below]
         layers = below.layers + [layer]
         layerDigests = below.layerDigests + [(path, manifest.memory.sha256)]
     }

@@ -72,20 +72,38 @@ public enum SnapshotTools {
     /// Checks all that can be checked of a snapshot and of those below it. Returns a sentence that says how much that was.
     public static func verify(_ path: String, base: String? = nil) throws(VMError) -> String {
         let snapshot = try SavedSnapshot(path: path, base: base)
-        let file = try ConfigFile(
-            document: snapshot.configuration, path: "\(snapshot.path)/\(SnapshotFiles.configuration)")
-        let state = try SavedSnapshot.reading(snapshot.path, SnapshotFiles.state) { () throws(StateError) in
-            try MachineState(SavedValue(snapshot.state))
-        }
-        guard file.configuration.memorySize == snapshot.manifest.memorySize, file.configuration.cpuCount == state.cpuCount else {
-            throw VMError(.resource, "\(snapshot.path): the configuration and the state do not belong together.")
-        }
+        for base in snapshot.bases { try check(base) }
+        try check(snapshot)
         let count = try snapshot.verifyMemory()
         let memory =
             count == snapshot.layers.count
             ? "RAM is what its digest says"
             : "\(snapshot.layers.count - count) of \(snapshot.layers.count) files of RAM were not checked, because no digest was written of them ('swvmm snapshot --digest' does)"
         return "\(snapshot.path): manifest, configuration and state are whole; \(memory)."
+    }
+
+    /// Reads every field as a restore does, with devices that stand in for those of the configuration.
+    private static func check(_ snapshot: SavedSnapshot) throws(VMError) {
+        let manifest = snapshot.manifest
+        let file = try ConfigFile(document: snapshot.configuration, path: "\(snapshot.path)/\(SnapshotFiles.configuration)")
+        let machine = try snapshot.machine(of: file.configuration)
+        func expect(_ place: String, _ expected: String, found: String) throws(VMError) {
+            guard found != expected else { return }
+            throw VMError(
+                .resource,
+                "\(snapshot.path)/\(SnapshotFiles.manifest): \(place): expected \"\(expected)\", as the state has it, found \"\(found)\".")
+        }
+        try expect("cpu.vendor", machine.state.cpuVendor, found: manifest.cpuVendor)
+        let fingerprint = SHA256.text(of: Array(machine.state.cpuDescription.utf8))
+        try expect("cpu.fingerprint", fingerprint, found: manifest.cpuFingerprint)
+        let devices = try StandInPlanner(configuration: file.configuration, state: snapshot.state).plan()
+        do {
+            try VirtualMachine.check(
+                machine.state, memory: machine.memory, devices: devices, debugExit: file.configuration.debugExit)
+        } catch {
+            guard error.part == .state else { throw VMError(.failure, "\(snapshot.path): cannot be checked: \(error)") }
+            throw VMError(.resource, "\(snapshot.path)/\(SnapshotFiles.state): \(error)")
+        }
     }
 
     /// Writes a snapshot of changes, with all below it, as one that lies on none.
