@@ -102,7 +102,15 @@ let package = Package(
             of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine", "TestSupport"]),
         tests("DevicesTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "TestSupport"]),
         tests("SnapshotTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Hypervisor", "Snapshot", "TestSupport"]),
-        tests("SupervisorTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Snapshot", "Supervisor", "TestSupport"]),
+        tests(
+            "SupervisorTests",
+            of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Devices", "Snapshot", "VirtualMachine", "Supervisor", "TestSupport"]),
+        tests(
+            "GoldenTests",
+            of: [
+                "Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "Hypervisor", "Transport", "Machine", "Snapshot",
+                "VirtualMachine", "Supervisor", "TestSupport",
+            ]),
         tests("VirtqueueTests", of: ["Virtqueue", "CAtomics"]),
 
         // Runs the program from outside; `Tests/run` starts it.
