@@ -75,7 +75,7 @@ struct BadInputRun {
             _ = Command.shell("chmod 755 \(program.path) && install -m 755 \(options.swvmm) \(arguments[2])")
             arguments =
                 input.setting == .stranger
-                ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] + arguments
+                ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "-u", "XDG_RUNTIME_DIR"] + arguments
                 : ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-net_admin"] + arguments
         case .without(let commands):
             let namespace = isRoot ? ["unshare", "-m"] : ["unshare", "-rm"]
