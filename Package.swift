@@ -94,7 +94,7 @@ let package = Package(
         tests("HypervisorTests", of: ["Virtqueue", "Host", "GuestMemory", "Hypervisor"]),
         tests("SchemaTests", of: ["Schema", "TestSupport"]),
         tests("HostTests", of: ["Host", "Virtqueue"]),
-        tests("GuestMemoryTests", of: ["Virtqueue", "Host", "GuestMemory"]),
+        tests("GuestMemoryTests", of: ["Virtqueue", "Host", "GuestMemory", "TestSupport"]),
         tests("VirtioTests", of: ["Virtio"]),
         tests("TransportTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "TestSupport"]),
         tests(
@@ -111,7 +111,7 @@ let package = Package(
                 "Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "Hypervisor", "Transport", "Machine", "Snapshot",
                 "VirtualMachine", "Supervisor", "TestSupport",
             ]),
-        tests("VirtqueueTests", of: ["Virtqueue", "CAtomics"]),
+        tests("VirtqueueTests", of: ["Virtqueue", "CAtomics", "TestSupport"]),
 
         // Runs the program from outside; `Tests/run` starts it.
         .executableTarget(

@@ -1,20 +1,9 @@
+import TestSupport
 import Testing
 
 @testable import GuestMemory
 
-/// Repeatable random numbers (SplitMix64).
-struct Random: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-    mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(max(limit, 1))) }
-}
+typealias Random = SeededRandom
 
 func extents(_ pairs: [(Int, Int)]) -> [MemoryExtent] { pairs.map { MemoryExtent(firstPage: $0.0, pageCount: $0.1) } }
 

@@ -1,6 +1,7 @@
 import GuestMemory
 import Host
 import Schema
+import TestSupport
 import Testing
 import Virtqueue
 

@@ -1,22 +1,11 @@
 import GuestMemory
 import Host
 import Snapshot
+import TestSupport
 import Testing
 import Virtqueue
 
-/// Repeatable random numbers (SplitMix64).
-struct Random: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-    mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(max(limit, 1))) }
-}
+typealias Random = SeededRandom
 
 /// RAM in two regions, as a machine with memory above 4 GiB has it: the second begins in the middle of a bitmap word of KVM's log.
 enum TestRAM {

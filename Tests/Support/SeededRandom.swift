@@ -13,4 +13,16 @@ public struct SeededRandom: RandomNumberGenerator {
         z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
         return z ^ (z >> 31)
     }
+
+    /// A number from 0 up to, and without, `limit`; 0 for a limit below 1.
+    public mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(max(limit, 1))) }
+
+    /// A number of the range.
+    public mutating func within(_ range: ClosedRange<Int>) -> Int { range.lowerBound + below(range.count) }
+
+    /// True once in `n` times.
+    public mutating func oneIn(_ n: Int) -> Bool { below(n) == 0 }
+
+    /// One of the values, of which there is one at least.
+    public mutating func pick<Value>(_ values: [Value]) -> Value { values[below(values.count)] }
 }

@@ -1,6 +1,7 @@
 import CAtomics
 import Glibc
 import Synchronization
+import TestSupport
 import Testing
 import Virtqueue
 

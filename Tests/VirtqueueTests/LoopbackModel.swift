@@ -1,3 +1,4 @@
+import TestSupport
 import Virtqueue
 
 /// A driver and a device on one ring, and a model that knows what each of them must see. Every check throws a `Mismatch`.

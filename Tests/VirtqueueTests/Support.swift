@@ -1,27 +1,9 @@
 import Glibc
+import TestSupport
 import Testing
 import Virtqueue
 
-/// A small, repeatable source of random numbers (SplitMix64): the same seed gives the same schedule on every machine.
-struct Random: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-
-    mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(max(limit, 1))) }
-    mutating func within(_ range: ClosedRange<Int>) -> Int { range.lowerBound + below(range.count) }
-    /// True once in `n` times.
-    mutating func oneIn(_ n: Int) -> Bool { below(n) == 0 }
-    mutating func pick<T>(_ values: [T]) -> T { values[below(values.count)] }
-}
+typealias Random = SeededRandom
 
 /// The seed of a test: fixed, so that a run can be repeated, unless VIRTQUEUE_SEED asks for other schedules.
 func seed(_ number: UInt64) -> UInt64 {
