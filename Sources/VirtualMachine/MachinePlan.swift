@@ -84,15 +84,15 @@ public struct BootPlan: ~Copyable, Sendable {
 public struct RestorePlan: Sendable {
     /// RAM with the contents that were saved.
     public let memory: GuestMemory
-    /// The saved state, typed.
-    public let state: MachineState
+    /// The saved state, typed, as soon as it has been read.
+    public let state: PendingState
     /// What the guest's clocks do about the time since then.
     public let clockPolicy: ClockPolicy
     /// The identity of the snapshot, for snapshots of changes that lie on it.
     public let identity: String
 
     /// Puts the parts together.
-    public init(identity: String, memory: GuestMemory, state: MachineState, clockPolicy: ClockPolicy) {
+    public init(identity: String, memory: GuestMemory, state: PendingState, clockPolicy: ClockPolicy) {
         self.identity = identity
         self.memory = memory
         self.state = state

@@ -40,8 +40,10 @@ public struct MachineState: Sendable {
         ]
     }
 
-    /// The number of virtual CPUs.
-    public var cpuCount: Int { cpus.count }
+    /// What is wrong when a machine of that many virtual CPUs is to take this state over; nil when nothing is.
+    public func contradiction(cpuCount: Int) -> String? {
+        cpuCount == cpus.count ? nil : "cpus: expected \(cpuCount), as the configuration says, found \(cpus.count)."
+    }
 
     /// The maker of the processor that the guest has seen.
     public var cpuVendor: String { CPUIDPolicy.vendor(of: cpus.first?.cpuid ?? []) }

@@ -28,15 +28,17 @@ extension VirtualMachine {
                 enter(.running, &life)
             }
         case .restore(let restore):
-            let refusal = restore.state.refusal(by: policy)
-            if let refusal { throw MachineStartError(.state, refusal) }
+            let state = try restore.state.value()
+            if let refusal = state.contradiction(cpuCount: plan.cpuCount) ?? state.refusal(by: policy) {
+                throw MachineStartError(.state, refusal)
+            }
             try life.withLock { (life) throws(MachineStartError) in
-                try restore.state.restore(devices, platform)
-                for state in restore.state.cpus { try add(try make(state, clock: restore.state.clock), loop) }
-                life.clock = restore.state.clock
+                try state.restore(devices, platform)
+                for cpu in state.cpus { try add(try make(cpu, clock: state.clock), loop) }
+                life.clock = state.clock
                 life.clockPolicy = restore.clockPolicy
                 life.newGeneration = generation
-                life.cpuid = restore.state.cpus.map(\.cpuid)
+                life.cpuid = state.cpus.map(\.cpuid)
                 life.restoredFrom = restore.identity
                 life.lastSaved = restore.identity
                 inputs.withLock { $0.isClosed = true }
@@ -83,9 +85,10 @@ extension VirtualMachine {
         return cpu
     }
 
-    static func guestMemory(_ plan: borrowing MachinePlan, map: AddressMap) throws(MachineStartError) -> GuestMemory {
+    static func guestMemory(_ plan: borrowing MachinePlan, policy: CPUIDPolicy) throws(MachineStartError) -> GuestMemory {
         switch plan.origin {
         case .boot:
+            let map = try addressMap(plan, policy: policy)
             let tracksWrites = plan.tracksWrites
             return try hosted("reserve guest memory") { () throws(SystemError) in
                 try GuestMemory(ranges: map.memory, tracksWrites: tracksWrites)
@@ -99,7 +102,7 @@ extension VirtualMachine {
         let bits: Int
         switch plan.origin {
         case .boot: bits = policy.physicalAddressBits
-        case .restore(let restore): bits = restore.state.physicalAddressBits
+        case .restore(let restore): bits = try restore.state.value().physicalAddressBits
         }
         do {
             return try AddressMap(memorySize: plan.memorySize, physicalAddressBits: bits)

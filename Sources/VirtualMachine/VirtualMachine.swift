@@ -67,8 +67,7 @@ public final class VirtualMachine: Sendable {
             throw MachineStartError(.host, "This host's KVM lacks \(missing.map(\.name).joined(separator: ", ")).")
         }
         let policy = try cpuPolicy(plan, system: system)
-        let map = try addressMap(plan, policy: policy)
-        let memory = try guestMemory(plan, map: map)
+        let memory = try guestMemory(plan, policy: policy)
         let hypervisor = try hosted("make a virtual machine") { () throws(SystemError) in
             var configuration = KVMVirtualMachine.Configuration(
                 memory: memory, ioapicPins: GSI.pinCount, taskStateAddress: AddressMap.taskState.lowerBound,
@@ -76,6 +75,8 @@ public final class VirtualMachine: Sendable {
             configuration.logDirtyPages = plan.tracksWrites
             return try KVMVirtualMachine(system, configuration)
         }
+        // A saved state is read meanwhile.
+        let map = try addressMap(plan, policy: policy)
         let router = KVMInterruptRouter(hypervisor, system: system, pins: GSI.pinCount)
         let serialPump = try hosted("make an event") { () throws(SystemError) in try SerialFlusher.Events() }
         let platform = try Platform(

@@ -40,14 +40,17 @@ struct CPUFeatureName: Sendable, Equatable {
         let function: UInt32
         let index: UInt32
         let register: Register
-        let names: [String]
+        private let text: String
 
         init(_ function: UInt32, _ index: UInt32, _ register: Register, _ names: String) {
             self.function = function
             self.index = index
             self.register = register
-            self.names = names.split(separator: " ").map { $0 == "-" ? "" : String($0) }
+            text = names
         }
+
+        /// Made when somebody asks: hardly any VM needs a name.
+        var names: [String] { text.split(separator: " ").map { $0 == "-" ? "" : String($0) } }
 
         /// The word's register in its leaf.
         func value(in entry: KVMCPUIDEntry) -> UInt32 {
@@ -71,6 +74,7 @@ struct CPUFeatureName: Sendable, Equatable {
 
         /// What people call a bit (0…31).
         func name(of bit: UInt32) -> String {
+            let names = names
             let name = names.indices.contains(Int(bit)) ? names[Int(bit)] : ""
             guard name.isEmpty else { return name }
             return "CPUID 0x\(String(function, radix: 16)).\(index) \(register) bit \(bit)"

@@ -73,9 +73,27 @@ private func absoluteDirectory(of path: String) -> String {
 
 /// The path without `.` and `..` components (as text: links are not looked at, as in a shell's `cd -L`).
 func normalizedPath(_ path: String) -> String {
+    guard !isNormal(path) else { return path }
     var parts: [Substring] = []
     for part in path.split(separator: "/") where part != "." {
         if part == ".." { _ = parts.popLast() } else { parts.append(part) }
     }
     return "/" + parts.joined(separator: "/")
+}
+
+/// Whether an absolute path has no part that `normalizedPath` would take away; most have none.
+private func isNormal(_ path: String) -> Bool {
+    var length = 0
+    var onlyDots = true
+    for (index, byte) in path.utf8.enumerated() {
+        guard byte == UInt8(ascii: "/") else {
+            length += 1
+            onlyDots = onlyDots && byte == UInt8(ascii: ".")
+            continue
+        }
+        // What comes before the first slash is nothing.
+        if index > 0, onlyDots, length <= 2 { return false }
+        (length, onlyDots) = (0, true)
+    }
+    return path.utf8.first == UInt8(ascii: "/") && (!onlyDots || length > 2)
 }

@@ -17,7 +17,7 @@ struct Planner {
         /// The kernel that the configuration names.
         case kernel
         /// A snapshot.
-        case snapshot(SavedSnapshot, RestoreRequest)
+        case snapshot(SavedSnapshot, PendingState, RestoreRequest)
     }
 
     private let configuration: VMConfiguration
@@ -76,14 +76,10 @@ struct Planner {
             }
             let entropy = try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(32) }
             return .boot(BootPlan(kernel: kernel, initrd: initrd, commandLine: configuration.commandLine, entropy: entropy))
-        case .snapshot(let snapshot, let request):
-            return .restore(try planRestore(snapshot, request))
+        case .snapshot(let snapshot, let state, let request):
+            let memory = try snapshot.memory(of: configuration, isPopulated: request.prefault)
+            return .restore(RestorePlan(identity: snapshot.digest, memory: memory, state: state, clockPolicy: request.clock))
         }
-    }
-
-    private func planRestore(_ snapshot: SavedSnapshot, _ request: RestoreRequest) throws(VMError) -> RestorePlan {
-        let machine = try snapshot.machine(of: configuration, isPopulated: request.prefault)
-        return RestorePlan(identity: snapshot.digest, memory: machine.memory, state: machine.state, clockPolicy: request.clock)
     }
 
     /// Whether the terminal's input belongs to one of the VM's streams.
@@ -153,7 +149,8 @@ struct Planner {
 
     /// A saved state that cannot be taken over: because of what the host lacks, or because of what is in it.
     private func explainState(_ error: MachineStartError) -> VMError {
-        guard case .snapshot(let snapshot, _) = origin else { return VMError(.failure, error.description) }
-        return VMError(.resource, "\(snapshot.path)/\(SnapshotFiles.state): \(error)")
+        guard case .snapshot(let snapshot, _, _) = origin else { return VMError(.failure, error.description) }
+        let file = "\(snapshot.path)/\(SnapshotFiles.state): "
+        return VMError(.resource, error.description.hasPrefix(file) ? error.description : file + error.description)
     }
 }

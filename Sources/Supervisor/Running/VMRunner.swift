@@ -89,12 +89,13 @@ public struct VMRunner: Sendable {
             return Start(file: try ConfigFile(path: path, name: name), origin: .kernel, asleep: asleep)
         case .snapshot(let request):
             let snapshot = try SavedSnapshot(path: request.directory, base: request.base)
+            let state = try snapshot.beginReadingState()
             if request.verify, try snapshot.verifyMemory() < snapshot.layers.count {
                 throw VMError(.resource, "\(snapshot.path): no digest of RAM was written; '--digest' of 'swvmm snapshot' does.")
             }
             let file = try ConfigFile(
                 document: try request.apply(to: snapshot.configuration), path: "\(snapshot.path)/\(SnapshotFiles.configuration)")
-            return Start(file: file, origin: .snapshot(snapshot, request), asleep: request.asleep)
+            return Start(file: file, origin: .snapshot(snapshot, state, request), asleep: request.asleep)
         }
     }
 

@@ -6,21 +6,12 @@ import Snapshot
 import VirtualMachine
 
 extension SavedSnapshot {
-    /// The machine's typed state, and RAM as it was saved, if both belong to the configuration. Writes to the RAM reach no file;
-    /// `isPopulated` reads all of it at once.
-    func machine(of configuration: VMConfiguration, isPopulated: Bool = false) throws(VMError) -> (state: MachineState, memory: GuestMemory)
-    {
+    /// RAM as it was saved, if it belongs to the configuration. Writes to it reach no file; `isPopulated` reads all of it at once.
+    func memory(of configuration: VMConfiguration, isPopulated: Bool = false) throws(VMError) -> GuestMemory {
         guard manifest.memorySize == configuration.memorySize else {
             throw VMError(
                 .resource,
                 "\(path)/\(SnapshotFiles.configuration): memory.size: expected \(manifest.memorySize), as the manifest says, found \(configuration.memorySize)."
-            )
-        }
-        let state = try Self.reading(path, SnapshotFiles.state) { () throws(StateError) in try MachineState(SavedValue(self.state)) }
-        guard state.cpuCount == configuration.cpuCount else {
-            throw VMError(
-                .resource,
-                "\(path)/\(SnapshotFiles.state): cpus: expected \(configuration.cpuCount), as the configuration says, found \(state.cpuCount)."
             )
         }
         let ranges: [Range<UInt64>]
@@ -28,12 +19,23 @@ extension SavedSnapshot {
             throw VMError(.configuration, "memory.size: \(error).")
         }
         do {
-            return (
-                state,
-                try GuestMemory(ranges: ranges, layers: layers, tracksWrites: configuration.tracksWrites, isPopulated: isPopulated)
-            )
+            return try GuestMemory(ranges: ranges, layers: layers, tracksWrites: configuration.tracksWrites, isPopulated: isPopulated)
         } catch {
             throw VMError(.resource, "\(path)/\(SnapshotFiles.memory): cannot be used as RAM (\(error)).")
+        }
+    }
+
+    /// A saved state as the machine's.
+    func machineState(_ document: JSONValue) throws(VMError) -> MachineState {
+        try Self.reading(path, SnapshotFiles.state) { () throws(StateError) in try MachineState(SavedValue(document)) }
+    }
+
+    /// Has the state read by a thread.
+    func beginReadingState() throws(VMError) -> PendingState {
+        try VMError.host("start a thread") { () throws(SystemError) in
+            try PendingState { () throws(MachineStartError) in
+                do throws(VMError) { return try machineState(try readState()) } catch { throw MachineStartError(.state, error.message) }
+            }
         }
     }
 }

@@ -4,7 +4,8 @@ import Host
 import Schema
 import Snapshot
 
-/// A snapshot that was opened: its documents checked against their digests and decoded, the files of RAM of it and of all below it open.
+/// A snapshot that was opened: manifest and configuration checked and decoded, the files of RAM of it and of all below it open. The saved
+/// state is by far the largest document, and reading it is left to `readState`, which a thread of its own may call.
 struct SavedSnapshot: Sendable {
     /// The directory, absolute.
     let path: String
@@ -12,7 +13,8 @@ struct SavedSnapshot: Sendable {
     /// SHA-256 of the manifest's text: the snapshot's identity.
     let digest: String
     let configuration: JSONValue
-    let state: JSONValue
+    /// The state, if it had to be read already.
+    private let migratedState: JSONValue?
     /// The snapshots that this one lies on, the lowest first.
     let bases: [SavedSnapshot]
     /// The files of RAM, the lowest first.
@@ -43,19 +45,24 @@ struct SavedSnapshot: Sendable {
             )
         }
         let (configurationBytes, configurationText) = try Self.document(path, SnapshotFiles.configuration)
-        let (stateBytes, stateText) = try Self.document(path, SnapshotFiles.state)
-        let documents = try Self.reading(path, SnapshotFiles.manifest) { () throws(StateError) in
-            try migration.migrate(
-                Migration.Documents(manifest: manifestText, configuration: configurationText, state: stateText), from: version)
-        }
-        let manifest = try Self.reading(path, SnapshotFiles.manifest) { () throws(StateError) in
-            try Manifest(SavedValue(documents.manifest))
+        if version == migration.current {
+            manifest = try Self.reading(path, SnapshotFiles.manifest) { () throws(StateError) in try Manifest(SavedValue(manifestText)) }
+            configuration = configurationText
+            migratedState = nil
+        } else {
+            let (stateBytes, stateText) = try Self.document(path, SnapshotFiles.state)
+            let documents = Migration.Documents(manifest: manifestText, configuration: configurationText, state: stateText)
+            let migrated = try Self.reading(path, SnapshotFiles.manifest) { () throws(StateError) in
+                try migration.migrate(documents, from: version)
+            }
+            manifest = try Self.reading(path, SnapshotFiles.manifest) { () throws(StateError) in
+                try Manifest(SavedValue(migrated.manifest))
+            }
+            configuration = migrated.configuration
+            migratedState = migrated.state
+            try Self.check(stateBytes, manifest.state, path, SnapshotFiles.state)
         }
         try Self.check(configurationBytes, manifest.configuration, path, SnapshotFiles.configuration)
-        try Self.check(stateBytes, manifest.state, path, SnapshotFiles.state)
-        self.manifest = manifest
-        configuration = documents.configuration
-        state = documents.state
         digest = SHA256.text(of: manifestBytes)
         let layer = try Self.openMemory(path, manifest)
         guard let lower = manifest.base else {
@@ -92,7 +99,19 @@ struct SavedSnapshot: Sendable {
         guard below.manifest.memorySize == memorySize else {
             throw VMError(.resource, "\(place): expected \(memorySize) bytes of RAM, found \(below.manifest.memorySize).")
         }
+        // Nobody may ever read it, but a snapshot that has lost a part is none.
+        if below.migratedState == nil {
+            try Self.check(try Self.contents(place, SnapshotFiles.state), below.manifest.state, place, SnapshotFiles.state)
+        }
         return below
+    }
+
+    /// The saved state: read, checked against its digest and parsed at each call.
+    func readState() throws(VMError) -> JSONValue {
+        if let migratedState { return migratedState }
+        let (bytes, document) = try Self.document(path, SnapshotFiles.state)
+        try Self.check(bytes, manifest.state, path, SnapshotFiles.state)
+        return document
     }
 
     private static func openMemory(_ path: String, _ manifest: Manifest) throws(VMError) -> MemoryLayer {
@@ -132,16 +151,19 @@ struct SavedSnapshot: Sendable {
 
     /// Reads and parses a document.
     private static func document(_ path: String, _ name: String) throws(VMError) -> ([UInt8], JSONValue) {
+        let bytes = try contents(path, name)
+        do { return (bytes, try JSONText.decode(bytes)) } catch { throw VMError(.resource, "\(path)/\(name): \(error)") }
+    }
+
+    private static func contents(_ path: String, _ name: String) throws(VMError) -> [UInt8] {
         let file = "\(path)/\(name)"
-        let bytes: [UInt8]
         do throws(SystemError) {
             let descriptor = try OwnedDescriptor.open(file, flags: O_RDONLY | O_NONBLOCK)
             guard try descriptor.status().kind == .regular else { throw SystemError("open", .invalidArgument) }
-            bytes = try descriptor.readWhole(limit: SnapshotFiles.maximumDocument)
+            return try descriptor.readWhole(limit: SnapshotFiles.maximumDocument)
         } catch {
             throw VMError(.resource, "\(file): cannot be read (\(error.errno)); expected a part of a snapshot.")
         }
-        do { return (bytes, try JSONText.decode(bytes)) } catch { throw VMError(.resource, "\(file): \(error)") }
     }
 
     private static func check(_ bytes: [UInt8], _ expected: Manifest.File, _ path: String, _ name: String) throws(VMError) {

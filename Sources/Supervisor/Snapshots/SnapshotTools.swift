@@ -11,8 +11,9 @@ public enum SnapshotTools {
     public static func inspect(_ path: String, base: String? = nil) throws(VMError) -> JSONValue {
         let snapshot = try SavedSnapshot(path: path, base: base)
         let manifest = snapshot.manifest
+        let state = try snapshot.readState()
         var devices: [String: JSONValue] = [:]
-        if case .object(let members) = snapshot.state, case .object(let states)? = members["devices"] {
+        if case .object(let members) = state, case .object(let states)? = members["devices"] {
             for (id, state) in states { devices[id] = summary(of: state) }
         }
         let chain = snapshot.layerDigests.dropLast().map { JSONValue.string($0.path) }
@@ -21,7 +22,7 @@ public enum SnapshotTools {
             "name": .string(manifest.name), "createdAt": .string(manifest.createdAt), "producer": .string(manifest.producer),
             "version": .integer(Manifest.currentVersion), "architecture": .string(Manifest.architecture),
             "cpu": ["vendor": .string(manifest.cpuVendor), "fingerprint": .string(manifest.cpuFingerprint)],
-            "cpus": .integer(Int64(cpuCount(snapshot.state))),
+            "cpus": .integer(Int64(cpuCount(state))),
             "memory": [
                 "size": .integer(Int64(clamping: manifest.memorySize)), "kind": manifest.base == nil ? "full" : "diff",
                 "bytes": .integer(Int64(clamping: manifest.extents.reduce(0) { $0 + $1.byteCount })),
@@ -60,7 +61,7 @@ public enum SnapshotTools {
         let new = try SavedSnapshot(path: second)
         let differences =
             JSONDifference.between(old.configuration, new.configuration, path: "config")
-            + JSONDifference.between(old.state, new.state, path: "state")
+            + JSONDifference.between(try old.readState(), try new.readState(), path: "state")
         guard old.manifest.memorySize == new.manifest.memorySize else { return Comparison(differences: differences, pages: nil) }
         let pages = try VMError.host("compare RAM") { () throws(SystemError) in
             try GuestMemory(ranges: [0..<old.manifest.memorySize], layers: old.layers).pagesDiffering(
@@ -86,20 +87,25 @@ public enum SnapshotTools {
     private static func check(_ snapshot: SavedSnapshot) throws(VMError) {
         let manifest = snapshot.manifest
         let file = try ConfigFile(document: snapshot.configuration, path: "\(snapshot.path)/\(SnapshotFiles.configuration)")
-        let machine = try snapshot.machine(of: file.configuration)
+        let document = try snapshot.readState()
+        let memory = try snapshot.memory(of: file.configuration)
+        let state = try snapshot.machineState(document)
+        if let contradiction = state.contradiction(cpuCount: file.configuration.cpuCount) {
+            throw VMError(.resource, "\(snapshot.path)/\(SnapshotFiles.state): \(contradiction)")
+        }
         func expect(_ place: String, _ expected: String, found: String) throws(VMError) {
             guard found != expected else { return }
             throw VMError(
                 .resource,
                 "\(snapshot.path)/\(SnapshotFiles.manifest): \(place): expected \"\(expected)\", as the state has it, found \"\(found)\".")
         }
-        try expect("cpu.vendor", machine.state.cpuVendor, found: manifest.cpuVendor)
-        let fingerprint = SHA256.text(of: Array(machine.state.cpuDescription.utf8))
+        try expect("cpu.vendor", state.cpuVendor, found: manifest.cpuVendor)
+        let fingerprint = SHA256.text(of: Array(state.cpuDescription.utf8))
         try expect("cpu.fingerprint", fingerprint, found: manifest.cpuFingerprint)
-        let devices = try StandInPlanner(configuration: file.configuration, state: snapshot.state).plan()
+        let devices = try StandInPlanner(configuration: file.configuration, state: document).plan()
         do {
             try VirtualMachine.check(
-                machine.state, memory: machine.memory, devices: devices, debugExit: file.configuration.debugExit)
+                state, memory: memory, devices: devices, debugExit: file.configuration.debugExit)
         } catch {
             guard error.part == .state else { throw VMError(.failure, "\(snapshot.path): cannot be checked: \(error)") }
             throw VMError(.resource, "\(snapshot.path)/\(SnapshotFiles.state): \(error)")
@@ -109,6 +115,7 @@ public enum SnapshotTools {
     /// Writes a snapshot of changes, with all below it, as one that lies on none.
     public static func flatten(_ source: String, to target: String, base: String? = nil) throws(VMError) -> String {
         let snapshot = try SavedSnapshot(path: source, base: base)
+        let state = try snapshot.readState()
         let writer = try SnapshotWriter.begin(at: target)
         let image: MemoryImage
         do {
@@ -118,12 +125,12 @@ public enum SnapshotTools {
             throw SnapshotWriter.explain(error, writer.path)
         }
         let path = writer.path
-        _ = try writer.finish(configuration: snapshot.configuration, state: snapshot.state) { configuration, state in
+        _ = try writer.finish(configuration: snapshot.configuration, state: state) { configurationFile, stateFile in
             var manifest = snapshot.manifest
             manifest.base = nil
             manifest.extents = image.extents
-            manifest.configuration = configuration
-            manifest.state = state
+            manifest.configuration = configurationFile
+            manifest.state = stateFile
             manifest.memory = Manifest.File(size: manifest.memorySize, sha256: image.digest.map { hexString($0) })
             return manifest
         }
