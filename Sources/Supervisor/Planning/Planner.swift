@@ -39,6 +39,10 @@ struct Planner {
 
     func plan(asleep: Bool) throws(VMError) -> Plan {
         do { return try makePlan(asleep: asleep) } catch {
+            // A snapshot that is damaged says so before anything that it names is found wanting.
+            if case .snapshot(_, let state, _) = origin {
+                do throws(MachineStartError) { _ = try state.value() } catch { throw explainState(error) }
+            }
             throw VMError(error.code, error.code == .host || error.message.hasPrefix("/") ? error.message : "\(file): \(error.message)")
         }
     }

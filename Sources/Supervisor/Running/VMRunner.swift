@@ -57,16 +57,16 @@ public struct VMRunner: Sendable {
         while true {
             let session = try VMSession(configuration, file: start.file.path, origin: origin, asleep: asleep, vm: vm)
             // After the guest has begun: nobody can ask for it before.
-            if control == nil {
-                do {
-                    control = try ControlStart(vm, directory, hub)
-                } catch {
-                    _ = session.abandon()
-                    throw error
-                }
+            let door: ControlStart
+            do throws(VMError) {
+                if let control { door = control } else { door = try ControlStart(vm, directory, hub) }
+            } catch {
+                _ = session.abandon()
+                throw error
             }
-            let ending = try session.run(signals: signals)
-            if let failure = control?.failure { throw failure }
+            control = door
+            let ending = try session.run(signals: signals, control: door)
+            if let failure = door.failure { throw failure }
             if ending.end == .panic { hub.publishPanic() }
             hub.publishState("stopped")
             if ending.end == .reset, configuration.onReboot == .restart, !ending.wasAsked {

@@ -19,6 +19,7 @@ struct VMSession: ~Copyable {
         static let serialPending: UInt64 = 3
         static let serialRoom: UInt64 = 4
         static let client: UInt64 = 5
+        static let door: UInt64 = 6
         /// And the one after it.
         static let serial: UInt64 = 8
         static let terminal: UInt64 = 16
@@ -55,10 +56,10 @@ struct VMSession: ~Copyable {
     }
 
     /// Waits until the machine ends.
-    consuming func run(signals: borrowing SignalEvents) throws(VMError) -> Ending {
+    consuming func run(signals: borrowing SignalEvents, control: ControlStart) throws(VMError) -> Ending {
         var forceAt: Int64?
         do {
-            try loop(signals: signals, &forceAt)
+            try loop(signals: signals, control: control, &forceAt)
         } catch {
             _ = abandon()
             throw VMError(.failure, "The machine's loop failed (\(error)).")
@@ -74,13 +75,16 @@ struct VMSession: ~Copyable {
         return end
     }
 
-    private borrowing func loop(signals: borrowing SignalEvents, _ forceAt: inout Int64?) throws(SystemError) {
+    private borrowing func loop(
+        signals: borrowing SignalEvents, control: ControlStart, _ forceAt: inout Int64?
+    ) throws(SystemError) {
         let poller = try Poller()
         try poller.add(machine.endEvent.rawValue, token: Token.end)
         try poller.add(signals.rawValue, token: Token.signal)
         try poller.add(machine.serialPending.rawValue, token: Token.serialPending)
         try poller.add(machine.serialRoom.rawValue, token: Token.serialRoom)
         try poller.add(vm.attention.rawValue, token: Token.client)
+        if let doorbell = control.doorbell { try poller.add(doorbell, token: Token.door) }
         resources.serial.beginWaiting(token: Token.serial)
         var flushAt: Int64?
         while machine.endReason == nil {
@@ -110,6 +114,9 @@ struct VMSession: ~Copyable {
                 case Token.serialRoom:
                     machine.serialRoom.drain()
                     resources.serial.pass(to: machine)
+                case Token.door:
+                    if let doorbell = control.doorbell { try poller.remove(doorbell) }
+                    control.open()
                 case Token.client:
                     vm.attention.drain()
                     switch vm.takeEndRequest() {
