@@ -14,7 +14,8 @@ enum Bench {
           commands milliseconds from just before a program's start to its end; a shell runs SCRIPT before each, which does not count
           talk     milliseconds from sending REQUEST to a Unix socket until ANSWER stands in what comes back; one connection for each socket,
                    the requests in the order given, again and again, MS apart; the figure '-' is sent and not reported
-          memory   KiB of its memory outside guest RAM, private and proportional, while N of it are alive after their first byte
+          memory   KiB of its memory outside guest RAM, private and proportional, while N of it are alive after their first byte;
+                   in the command @N@ stands for the number of the one that is started
           report   reads the lines that the others print from standard input and prints the table
         """
 

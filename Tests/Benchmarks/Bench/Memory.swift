@@ -64,7 +64,12 @@ func measureMemory(_ options: Options) throws(BenchError) {
 private func round(_ subject: Subject, _ options: Options, _ privateKiB: inout [Double], _ proportional: inout [Double]) throws(BenchError)
 {
     var machines: [Machine] = []
-    for _ in 0..<options.machines { machines.append(Machine(try Launch.start(subject, until: options.text))) }
+    for number in 1...options.machines {
+        let numbered = Subject(
+            name: subject.name,
+            command: subject.command.map { $0.split(separator: "@N@", omittingEmptySubsequences: false).joined(separator: "\(number)") })
+        machines.append(Machine(try Launch.start(numbered, until: options.text)))
+    }
     // The guests halt after their first byte; what the programs still do at their start is soon over.
     _ = usleep(300_000)
     for machine in machines {
