@@ -183,6 +183,10 @@ final class BootRun {
         case "time": return Command.shell("date +%s") ?? ""
         case "blocks": return Command.shell("echo $(($(stat -c %b \(scratch.path)/data.img) / 2))") ?? ""
         case "sum": return transferSum
+        case "returned":
+            // The last bytes may still be on their way through the peer.
+            let same = "cmp -s /tmp/swvmm-suite.transfer \(scratch.path)/user.back"
+            return Command.shell("for i in 1 2 3 4 5; do \(same) && exec echo whole; sleep 1; done; echo not whole") ?? ""
         case "type": return Self.typed
         case "tap": return Command.shell("ip addr add 10.7.0.1/24 dev \(tap); ip link set \(tap) up && echo up") ?? "down"
         default: return "?"
@@ -220,14 +224,16 @@ final class BootRun {
     }
 }
 
-/// Who the guest transfers data with: for each network one that sends 64 MiB, and one that keeps what comes back. They end with this object.
+/// Who the guest transfers data with: for each network one that sends 64 MiB to whoever connects, and one that keeps what the last one sends.
+/// They end with this object.
 final class Peers {
     private final class Peer {
         private let process: ChildProcess
 
-        init(_ addresses: [String]) throws(SystemError) {
+        init(_ direction: String, port: Int, _ file: String) throws(SystemError) {
             process = try ChildProcess(
-                path: findProgram("socat") ?? "/usr/bin/socat", arguments: ["socat", "-u", "-b", "262144"] + addresses)
+                path: findProgram("socat") ?? "/usr/bin/socat",
+                arguments: ["socat", direction, "-b", "262144", "TCP-LISTEN:\(port),reuseaddr,fork", "OPEN:\(file)"])
         }
     }
 
@@ -235,8 +241,8 @@ final class Peers {
 
     init(directory: String) throws(SystemError) {
         for (name, port) in [("tap", 9001), ("user", 9003)] {
-            all.append(try Peer(["OPEN:/tmp/swvmm-suite.transfer", "TCP-LISTEN:\(port),reuseaddr"]))
-            all.append(try Peer(["TCP-LISTEN:\(port + 1),reuseaddr", "OPEN:\(directory)/\(name).back,creat,trunc"]))
+            all.append(try Peer("-U", port: port, "/tmp/swvmm-suite.transfer"))
+            all.append(try Peer("-u", port: port + 1, "\(directory)/\(name).back,creat,trunc"))
         }
     }
 }

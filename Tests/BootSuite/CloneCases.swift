@@ -96,10 +96,11 @@ private final class CloneRun {
     }
 
     private func generation(_ name: String) throws -> String {
-        guard let line = Command.shell("\(options.swvmm) info \(name) --json | jq -r .vm.generation"), !line.isEmpty, line != "null" else {
-            throw Failure(reason: "\(name) tells no VM Generation ID")
+        let result = Command.run(["sh", "-c", "\(options.swvmm) info \(name) --json | jq -r .vm.generation"])
+        guard result.succeeded, !result.output.isEmpty, result.output != "null\n" else {
+            throw Failure(reason: "\(name) tells no VM Generation ID: \(result.output)\(result.errors)")
         }
-        return line
+        return result.output
     }
 
     /// Half of what the clones have mapped, at least, is shared.

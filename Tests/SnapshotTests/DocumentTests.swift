@@ -36,6 +36,11 @@ import Testing
     func whole() {
         #expect(between(["a": [1, 2]], ["a": [1]]) == ["state.a: [1,2] -> [1]"])
         #expect(between(["a": [1]], ["a": ["b": 1]]) == ["state.a: [1] -> {\"b\":1}"])
+        let before: JSONValue = ["lapic": ["base64": "AAECAw=="]]
+        let after: JSONValue = ["lapic": ["base64": "AAECBA=="]]
+        #expect(
+            JSONDifference.between(before, after, path: "state")
+                == [JSONDifference(path: "state.lapic.base64[0x3]", old: "0x3", new: "0x4")])
         #expect(JSONDifference.between(1, 2) == [JSONDifference(path: "", old: 1, new: 2)])
     }
 }

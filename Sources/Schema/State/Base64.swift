@@ -1,3 +1,11 @@
+extension JSONValue {
+    /// The bytes that a string stands for in strict base64 (RFC 4648, 4); nil for anything else.
+    public var base64Bytes: [UInt8]? {
+        guard case .string(let text) = self else { return nil }
+        return Base64.decode(text)
+    }
+}
+
 /// Base64 (RFC 4648, 4), strictly: with padding, without line breaks, and with one spelling for each sequence of bytes.
 enum Base64 {
     private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
