@@ -56,6 +56,7 @@ let package = Package(
         module("Schema", imports: []),
         module("Virtio", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", .product(name: "Logging", package: "swift-log")]),
         module("Devices", imports: ["CLinux", "Virtqueue", "Host", "GuestMemory", "Schema", "Virtio"]),
+        module("VhostUser", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio"]),
 
         // The machine.
         module("Hypervisor", imports: ["CLinux", "Virtqueue", "Host", "GuestMemory"]),
@@ -71,7 +72,9 @@ let package = Package(
         module(
             "Supervisor",
             imports: [
-                "CLinux", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "Hypervisor", "Machine", "Snapshot", "VirtualMachine",
+                "CLinux", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "Hypervisor", "Machine",
+                "Snapshot",
+                "VirtualMachine",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -100,7 +103,9 @@ let package = Package(
         tests(
             "MachineTests",
             of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine", "TestSupport"]),
-        tests("DevicesTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "TestSupport"]),
+        tests("VhostUserTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "TestSupport"]),
+        tests(
+            "DevicesTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "TestSupport"]),
         tests("SnapshotTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Hypervisor", "Snapshot", "TestSupport"]),
         tests(
             "SupervisorTests",

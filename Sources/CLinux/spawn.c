@@ -7,6 +7,7 @@
 #include <linux/sched.h>
 #include <poll.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -27,10 +28,15 @@ static void reset_signals(void) {
 }
 
 // In the child. Returns only to report an error.
-static void become(const struct swv_spawn *request, int report, pid_t parent) {
+static void become(const struct swv_spawn *request, int report, int ready, pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    // The parent may have died before that call.
-    if (getppid() != parent) _exit(127);
+    // The parent may have died before that call. In a process namespace of its own a child cannot see that; its sockets tell.
+    if (!(request->namespaces & CLONE_NEWPID) && getppid() != parent) _exit(127);
+    // The parent says who we are in a user namespace.
+    if (request->namespaces & CLONE_NEWUSER) {
+        char go;
+        if (read(ready, &go, 1) != 1) _exit(127);
+    }
     setpgid(0, 0);
     int above = report;
     for (int i = 0; i < request->descriptor_count; i++) {
@@ -62,14 +68,44 @@ fail:;
     _exit(127);
 }
 
+static int put(pid_t child, const char *name, const char *text) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)child, name);
+    int file = open(path, O_WRONLY | O_CLOEXEC);
+    if (file < 0) return -1;
+    ssize_t length = (ssize_t)strlen(text);
+    int failed = write(file, text, (size_t)length) != length;
+    int error = errno;
+    close(file);
+    errno = error;
+    return failed ? -1 : 0;
+}
+
+// Makes the caller's user and group 0 in the child's user namespace.
+static int map_identities(pid_t child) {
+    char text[64];
+    if (put(child, "setgroups", "deny") != 0) return -1;
+    snprintf(text, sizeof text, "0 %u 1", (unsigned)geteuid());
+    if (put(child, "uid_map", text) != 0) return -1;
+    snprintf(text, sizeof text, "0 %u 1", (unsigned)getegid());
+    return put(child, "gid_map", text);
+}
+
 pid_t swv_spawn(const struct swv_spawn *request, int *pidfd) {
-    int report[2];
+    int report[2], ready[2];
     if (pipe2(report, O_CLOEXEC) != 0) return -1;
+    if (pipe2(ready, O_CLOEXEC) != 0) {
+        int error = errno;
+        close(report[0]);
+        close(report[1]);
+        errno = error;
+        return -1;
+    }
     pid_t parent = getpid();
     int descriptor = -1;
     struct clone_args args;
     memset(&args, 0, sizeof args);
-    args.flags = CLONE_PIDFD;
+    args.flags = CLONE_PIDFD | request->namespaces;
     args.pidfd = (uint64_t)(uintptr_t)&descriptor;
     args.exit_signal = SIGCHLD;
     // No signal handler of ours may run in the child before it has reset them.
@@ -78,7 +114,9 @@ pid_t swv_spawn(const struct swv_spawn *request, int *pidfd) {
     sigprocmask(SIG_SETMASK, &all, &before);
     pid_t child = (pid_t)syscall(SYS_clone3, &args, sizeof args);
     if (child == 0) {
-        become(request, report[1], parent);
+        // The other end alone keeps the pipe open: it ends when the parent dies.
+        close(ready[1]);
+        become(request, report[1], ready[0], parent);
         int error = errno;
         (void)!write(report[1], &error, sizeof error);
         _exit(127);
@@ -86,8 +124,22 @@ pid_t swv_spawn(const struct swv_spawn *request, int *pidfd) {
     int error = errno;
     sigprocmask(SIG_SETMASK, &before, 0);
     close(report[1]);
-    if (child < 0) {
+    close(ready[0]);
+    int mapping = 0;
+    if (child > 0 && (request->namespaces & CLONE_NEWUSER)) {
+        mapping = map_identities(child);
+        if (mapping != 0) error = errno;
+        else if (write(ready[1], "", 1) != 1) mapping = -1;
+    }
+    close(ready[1]);
+    if (child < 0 || mapping != 0) {
         close(report[0]);
+        if (child > 0) {
+            int code, status;
+            swv_pidfd_signal(descriptor, SIGKILL);
+            swv_pidfd_reap(descriptor, &code, &status, 1);
+            close(descriptor);
+        }
         errno = error;
         return -1;
     }

@@ -13,6 +13,8 @@ public struct DeviceSettings: Sendable, Equatable {
         case entropy(EntropySettings)
         /// A console.
         case console(ConsoleSettings)
+        /// A shared directory.
+        case fileSystem(FileSystemSettings)
     }
     /// The device's name, unique within the VM; state and messages name it.
     public let id: String
@@ -35,6 +37,9 @@ public struct DeviceSettings: Sendable, Equatable {
             },
             .init("console", doc: "A console, hvc0 in Linux (virtio 1.3, 5.3).") { (reader) throws(ConfigError) in
                 .console(try ConsoleSettings(reader))
+            },
+            .init("fs", doc: "A shared directory, served by a vhost-user back-end (virtio 1.3, 5.11).") { (reader) throws(ConfigError) in
+                .fileSystem(try FileSystemSettings(reader))
             },
         ]
     }

@@ -4,12 +4,12 @@ public import Virtqueue
 // RAM as pages of a file: what a snapshot is made of.
 
 extension GuestMemory {
-    /// The number of pages of RAM.
-    public var pageCount: Int { mapping.range.count / MemoryExtent.pageSize }
+    /// The number of pages of RAM that this process made; 0 for that of another one, which it is not ours to save.
+    public var pageCount: Int { (mapping?.range.count ?? 0) / MemoryExtent.pageSize }
 
     /// The host memory of an extent; nil unless all of it is RAM.
     public func range(of extent: MemoryExtent) -> HostRange? {
-        guard extent.endPage <= pageCount else { return nil }
+        guard let mapping, extent.endPage <= pageCount else { return nil }
         return mapping.range.slice(from: Int(extent.offset), count: extent.byteCount)
     }
 
@@ -29,6 +29,7 @@ extension GuestMemory {
                 pages.insert(MemoryExtent(firstPage: first, pageCount: end - first))
             }
         case .none:
+            guard let mapping else { break }
             try pageTables.ownPages(of: mapping.range) { pages.insert(MemoryExtent(firstPage: $0, pageCount: $1)) }
         }
         return pages
@@ -58,9 +59,19 @@ extension GuestMemory {
     func place(_ plan: LayerPlan) throws(SystemError) {
         for piece in plan.mappings {
             let extent = piece.extent
-            try mapping.place(layers[piece.layer].file, from: extent.offset, at: Int(extent.offset), count: extent.byteCount)
+            try mapping?.place(layers[piece.layer].file, from: extent.offset, at: Int(extent.offset), count: extent.byteCount)
         }
-        for piece in plan.copies {
+        try read(plan.copies)
+    }
+
+    /// Copies the layers.
+    func copy(_ plan: LayerPlan) throws(SystemError) {
+        try read(plan.mappings)
+        try read(plan.copies)
+    }
+
+    private func read(_ pieces: [LayerPlan.Piece]) throws(SystemError) {
+        for piece in pieces {
             let extent = piece.extent
             guard let target = range(of: extent) else { continue }
             guard try layers[piece.layer].file.readAll(into: target, at: extent.offset) == target.count else {

@@ -31,39 +31,64 @@ public final class GuestMemory: QueueMemory, Sendable {
     public let layers: [MemoryLayer]
     let file: OwnedDescriptor?
 
-    let mapping: MemoryMapping
+    /// All of RAM, if this process made it.
+    let mapping: MemoryMapping?
+    /// What RAM is made of, if another process did.
+    private let foreign: [ForeignRegion]
+    /// Total size of RAM in bytes.
+    public let size: UInt64
     @usableFromInline let table: RegionTable
     @usableFromInline let log: WriteLog?
 
     /// Makes RAM for the given guest ranges: ascending, not overlapping, each a non-zero multiple of 4096 bytes. `isShared` makes it a memory
     /// file, for other processes to map. With `tracksWrites` it keeps note of what devices write, for `takeWritten`.
     public convenience init(ranges: [Range<UInt64>], isShared: Bool = false, tracksWrites: Bool = false) throws(SystemError) {
-        var file: OwnedDescriptor?
-        if isShared {
-            let made = try makeMemoryFile(name: "swvmm-ram", size: UInt64(try Self.size(of: ranges)))
-            try made.seal()
-            file = consume made
-        }
-        try self.init(ranges: ranges, file: file, layers: [], tracksWrites: tracksWrites)
+        try self.init(ranges: ranges, file: isShared ? try Self.makeFile(ranges) : nil, layers: [], tracksWrites: tracksWrites)
+    }
+
+    private static func makeFile(_ ranges: [Range<UInt64>]) throws(SystemError) -> OwnedDescriptor {
+        let file = try makeMemoryFile(name: "swvmm-ram", size: UInt64(try size(of: ranges)))
+        try file.seal()
+        return file
     }
 
     /// Makes RAM that holds what `layers` do, later ones over earlier ones, and zeros elsewhere. Nothing is read but pages that would take
     /// too many mappings (more than 1024); so it takes the same time for RAM of any size.
     ///
     /// `isPopulated` reads all that the files have, into memory that other processes share, so that the guest waits for no disk later. The
-    /// files must not be truncated while this lives: see `MemoryMapping.place`.
+    /// files must not be truncated while this lives: see `MemoryMapping.place`. `isShared` makes RAM a memory file for other processes to map,
+    /// which no private mapping can be: then all of it is copied, in a time that grows with what the layers have.
     /// - Throws: EINVAL for extents out of order or beyond RAM and for what is no regular file; EIO for a file that is shorter than its
     ///   extents say; what the kernel answers.
     public convenience init(
-        ranges: [Range<UInt64>], layers: [MemoryLayer], tracksWrites: Bool = false, isPopulated: Bool = false
+        ranges: [Range<UInt64>], layers: [MemoryLayer], isShared: Bool = false, tracksWrites: Bool = false, isPopulated: Bool = false
     ) throws(SystemError) {
         let pageCount = try Self.size(of: ranges) / MemoryExtent.pageSize
         for layer in layers { try layer.check(pageCount: pageCount) }
+        guard !isShared else {
+            try self.init(ranges: ranges, file: try Self.makeFile(ranges), layers: layers, tracksWrites: tracksWrites)
+            try copy(LayerPlan(layers.map { $0.extents }, limit: .max))
+            return
+        }
         try self.init(ranges: ranges, file: nil, layers: layers, tracksWrites: tracksWrites)
         try place(LayerPlan(layers.map { $0.extents }, limit: Self.mostMappings))
         if isPopulated {
-            for layer in layers { for extent in layer.extents { try mapping.populate(at: Int(extent.offset), count: extent.byteCount) } }
+            for layer in layers { for extent in layer.extents { try mapping?.populate(at: Int(extent.offset), count: extent.byteCount) } }
         }
+    }
+
+    /// RAM that another process made: regions in any order.
+    /// - Throws: EINVAL when they overlap.
+    public init(foreign parts: [ForeignRegion]) throws(SystemError) {
+        foreign = parts.sorted { $0.guestAddress < $1.guestAddress }
+        regions = foreign.map(\.region)
+        for (one, next) in zip(regions, regions.dropFirst()) where one.end > next.guestAddress {
+            throw SystemError("guest memory", .invalidArgument)
+        }
+        size = regions.reduce(0) { $0 &+ $1.size }
+        file = nil
+        (layers, mapping, log) = ([], nil, nil)
+        table = RegionTable(regions)
     }
 
     /// Mappings of files that restored RAM is made of, at most.
@@ -74,7 +99,10 @@ public final class GuestMemory: QueueMemory, Sendable {
     ) throws(SystemError) {
         let size = try Self.size(of: ranges)
         // What a boot loader leaves lies below the first boundary of huge pages, here and there: 2 MiB to clear for a few KiB.
-        mapping = try MemoryMapping(guestMemory: size, file: file, hugePagesFrom: MemoryMapping.hugePage)
+        let mapping = try MemoryMapping(guestMemory: size, file: file, hugePagesFrom: MemoryMapping.hugePage)
+        self.mapping = mapping
+        self.size = UInt64(size)
+        foreign = []
         self.file = consume file
         self.layers = layers
         var regions: [MemoryRegion] = []
@@ -113,9 +141,6 @@ public final class GuestMemory: QueueMemory, Sendable {
         case .none: nil
         }
     }
-
-    /// Total size of RAM in bytes.
-    public var size: UInt64 { UInt64(mapping.range.count) }
 
     /// The host memory behind `count` bytes at guest physical `address`; nil unless all of it lies in one region.
     @inlinable

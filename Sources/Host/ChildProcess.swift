@@ -15,6 +15,32 @@ public struct InheritedDescriptor: Sendable, Equatable {
     }
 }
 
+/// Namespaces that a child gets for itself (namespaces(7)).
+public struct Namespaces: OptionSet, Sendable {
+    /// The flags of clone3(2).
+    public let rawValue: UInt64
+    /// Wraps flags.
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+    /// Mounts.
+    public static let mounts = Namespaces(rawValue: 0x0002_0000)
+    /// Control groups.
+    public static let controlGroups = Namespaces(rawValue: 0x0200_0000)
+    /// Host name.
+    public static let hostName = Namespaces(rawValue: 0x0400_0000)
+    /// System V and POSIX message queues, semaphores and shared memory.
+    public static let messages = Namespaces(rawValue: 0x0800_0000)
+    /// Users: the child is user 0 in it, with all capabilities there. What an ordinary user needs for the others.
+    public static let users = Namespaces(rawValue: 0x1000_0000)
+    /// Processes: the child is process 1 in it.
+    public static let processes = Namespaces(rawValue: 0x2000_0000)
+    /// Network interfaces.
+    public static let network = Namespaces(rawValue: 0x4000_0000)
+
+    /// Everything but users.
+    public static let all: Namespaces = [.mounts, .controlGroups, .hostName, .messages, .processes, .network]
+}
+
 /// How a child ended.
 public enum ExitStatus: Sendable, Equatable, CustomStringConvertible {
     /// It left with this code.
@@ -46,7 +72,8 @@ public struct ChildProcess: ~Copyable, Sendable {
     /// Starts the program at an absolute path. `arguments` begin with the program's name; `environment` nil is our own. At most 64
     /// descriptors.
     public init(
-        path: String, arguments: [String], environment: [String]? = nil, descriptors: [InheritedDescriptor] = [], directory: String? = nil
+        path: String, arguments: [String], environment: [String]? = nil, descriptors: [InheritedDescriptor] = [], directory: String? = nil,
+        namespaces: Namespaces = []
     ) throws(SystemError) {
         let argumentList = CStringList(arguments)
         let environmentList = environment.map { CStringList($0) }
@@ -57,6 +84,7 @@ public struct ChildProcess: ~Copyable, Sendable {
             unsafe argumentList.withPointers { arguments in
                 unsafe program.withPointers { program in
                     var request = unsafe swv_spawn()
+                    unsafe request.namespaces = namespaces.rawValue
                     unsafe request.path = UnsafePointer(program[0])
                     unsafe request.directory = UnsafePointer(program[1])
                     unsafe request.arguments = arguments

@@ -19,6 +19,8 @@ public struct Errno: Error, Sendable, Equatable, RawRepresentable, CustomStringC
 
     /// No such file or directory.
     public static let noEntry = Errno(rawValue: ENOENT)
+    /// Bad descriptor.
+    public static let badDescriptor = Errno(rawValue: EBADF)
     /// Interrupted by a signal.
     public static let interrupted = Errno(rawValue: EINTR)
     /// Operation would block.
@@ -45,6 +47,8 @@ public struct Errno: Error, Sendable, Equatable, RawRepresentable, CustomStringC
     public static let inputOutput = Errno(rawValue: EIO)
     /// Connection refused.
     public static let connectionRefused = Errno(rawValue: ECONNREFUSED)
+    /// The connection was ended before it was taken.
+    public static let connectionAborted = Errno(rawValue: ECONNABORTED)
     /// Function not implemented by this kernel.
     public static let notImplemented = Errno(rawValue: ENOSYS)
     /// Out of memory.

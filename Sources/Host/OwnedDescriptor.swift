@@ -114,7 +114,13 @@ private func value(of result: Int, _ name: StaticString) throws(SystemError) -> 
 }
 
 extension OwnedDescriptor {
-    /// A descriptor of our own for a file that was inherited under a number; EBADF when there is none.
+    /// Takes over a descriptor that was inherited under a number, and closes it at an exec; EBADF when there is none.
+    public static func adopting(inherited raw: Int32) throws(SystemError) -> OwnedDescriptor {
+        _ = try retryingOnInterrupt("fcntl") { fcntl(raw, F_SETFD, FD_CLOEXEC) }
+        return OwnedDescriptor(owning: raw)
+    }
+
+    /// A copy of a descriptor that this process has inherited, which stays open.
     public static func duplicating(inherited raw: Int32) throws(SystemError) -> OwnedDescriptor {
         OwnedDescriptor(owning: try retryingOnInterrupt("dup") { fcntl(raw, F_DUPFD_CLOEXEC, 3) })
     }

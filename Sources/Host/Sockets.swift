@@ -124,3 +124,27 @@ extension OwnedDescriptor {
         return unsafe fstat(rawValue, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
     }
 }
+
+extension OwnedDescriptor {
+    /// Whether a socket accepts connections.
+    public borrowing func isListening() throws(SystemError) -> Bool {
+        var answer: Int32 = 0
+        var size = socklen_t(MemoryLayout<Int32>.size)
+        let raw = rawValue
+        _ = try retryingOnInterrupt("getsockopt") { unsafe getsockopt(raw, SOL_SOCKET, SO_ACCEPTCONN, &answer, &size) }
+        return answer != 0
+    }
+
+    /// Ends a socket's stream in our direction: the peer reads the end. Nothing happens when it has gone.
+    public borrowing func hangUp() { _ = shutdown(rawValue, Int32(SHUT_WR)) }
+
+    /// Waits until there is room to write, for at most `milliseconds`; false when the time is up (or a signal came).
+    public borrowing func waitWritable(milliseconds: Int32) throws(SystemError) -> Bool {
+        var entry = pollfd(fd: rawValue, events: Int16(POLLOUT), revents: 0)
+        let count = unsafe poll(&entry, 1, milliseconds)
+        guard count < 0 else { return count > 0 }
+        let failure = Errno.current
+        if failure == .interrupted { return false }
+        throw SystemError("poll", failure)
+    }
+}

@@ -117,8 +117,15 @@ private struct SavedTerminalMode: @unchecked Sendable {
     public let controller: OwnedDescriptor
     /// The end that a person's program opens too. Kept open here, so that our end works before the first such program comes.
     public let terminal: OwnedDescriptor
-    /// Where the other end is found.
+    /// Where the other end is found; empty when somebody else has made it.
     public let path: String
+
+    /// A pseudo-terminal that somebody else has made.
+    public init(controller: consuming OwnedDescriptor, terminal: consuming OwnedDescriptor) {
+        self.controller = controller
+        self.terminal = terminal
+        path = ""
+    }
 
     /// Turns a freshly opened `/dev/ptmx` into a pseudo-terminal.
     public init(_ multiplexer: consuming OwnedDescriptor) throws(SystemError) {

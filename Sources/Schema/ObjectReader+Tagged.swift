@@ -13,7 +13,8 @@ public struct TaggedForm: Sendable {
         /// An integer in a range.
         case integer(ClosedRange<Int64>)
     }
-    let name: String
+    /// The name.
+    public let name: String
     let payload: Payload
     let doc: String
 

@@ -17,6 +17,7 @@ public final class ObjectReader {
     private(set) var properties: [String: JSONValue] = [:]
     private(set) var requiredKeys: [String] = []
     private(set) var alternatives: [JSONValue] = []
+    private var exclusiveKeys: [String] = []
 
     init(input: [String: JSONValue]?, path: String, resolvePath: @escaping (String) -> String) {
         self.input = input
@@ -25,7 +26,7 @@ public final class ObjectReader {
     }
 
     /// Whether there is no document, only the schema is wanted.
-    var isDescribing: Bool { input == nil }
+    public var isDescribing: Bool { input == nil }
 
     /// The JSON path of a member of this object.
     public func path(of key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
@@ -53,6 +54,9 @@ public final class ObjectReader {
     func mismatch(_ key: String, expected: String, found: JSONValue) -> ConfigError {
         error(key, "expected \(expected), found \(found.spoken).")
     }
+
+    /// States that exactly one of several fields must be there; the reader of the fields sees to it.
+    public func declareExactlyOne(of keys: [String]) { exclusiveKeys = keys }
 
     func declareAlternatives(_ schemas: [JSONValue]) { alternatives = schemas }
 
@@ -204,6 +208,7 @@ public final class ObjectReader {
             "type": "object", "additionalProperties": false, "properties": .object(properties),
         ]
         if !requiredKeys.isEmpty { schema["required"] = .array(requiredKeys.map { .string($0) }) }
+        if !exclusiveKeys.isEmpty { schema["oneOf"] = .array(exclusiveKeys.map { ["required": .array([.string($0)])] }) }
         return schema
     }
 }

@@ -13,6 +13,8 @@ public struct DeviceType: RawRepresentable, Sendable, Hashable, CustomStringConv
     public static let console = DeviceType(rawValue: 3)
     /// Entropy device (5.4).
     public static let entropy = DeviceType(rawValue: 4)
+    /// File system device (5.11).
+    public static let fileSystem = DeviceType(rawValue: 26)
 
     /// What configurations call it; for a device without a name there, its ID.
     public var description: String {
@@ -21,6 +23,7 @@ public struct DeviceType: RawRepresentable, Sendable, Hashable, CustomStringConv
         case .block: "block"
         case .console: "console"
         case .entropy: "rng"
+        case .fileSystem: "fs"
         default: "virtio-\(rawValue)"
         }
     }

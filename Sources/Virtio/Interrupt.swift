@@ -1,3 +1,5 @@
+public import Host
+
 /// Where a device's notifications go: the transport that shows the device to the guest implements it.
 ///
 /// The three calls come from device threads. They must not wait for the transport's lock, which is held while a device is being
@@ -9,6 +11,14 @@ public protocol InterruptSink: AnyObject, Sendable {
     func configurationChanged()
     /// Sets DEVICE_NEEDS_RESET, and sends a configuration change notification if the driver is ready (2.1.2).
     func deviceNeedsReset()
+    /// An event that, signalled, does what `queueUsed` does, whoever signals it: for a device whose data path is in another process. The same
+    /// one for the queue's whole life; nil where there is none. The transport's lock may be held.
+    func callEvent(_ queue: Int) -> EventFD?
+}
+
+extension InterruptSink {
+    /// None.
+    public func callEvent(_ queue: Int) -> EventFD? { nil }
 }
 
 /// What a device uses to reach its driver.
@@ -20,6 +30,9 @@ public struct Interrupt: Sendable {
 
     /// Tells the driver that the queue has used buffers. Call it only when `DeviceQueue.publish` said so, on the same thread.
     public func signalQueue(_ index: Int) { sink.queueUsed(index) }
+
+    /// An event with which another process can do what `signalQueue` does; nil where there is none.
+    public func callEvent(_ index: Int) -> EventFD? { sink.callEvent(index) }
 
     /// Tells the driver that the configuration space has changed.
     public func signalConfigurationChange() { sink.configurationChanged() }

@@ -40,6 +40,11 @@ public protocol VirtioDevice: AnyObject, Sendable {
     var debugLabel: String { get }
     /// The largest size of each queue; the count is the number of queues. Sizes are 1…32768 (virtio 1.3, 2.6).
     var queueMaxSizes: [UInt16] { get }
+    /// How many of the queues, from the first on, carry data. Those behind belong to the device's personality, which a vhost-user front-end
+    /// has itself: its back-end shows none of them.
+    var dataQueueCount: Int { get }
+    /// What of `features` a vhost-user front-end offers by itself, whatever its back-end is.
+    var frontEndFeatures: Features { get }
     /// How many queue interrupts the device can tell apart; by default one per queue.
     var interruptCount: Int { get }
     /// The feature bits on offer, `Features.ours` and the device's own.
@@ -131,6 +136,10 @@ public protocol SharedMemoryMapper: AnyObject, Sendable {
 }
 
 extension VirtioDevice {
+    /// All of them.
+    public var dataQueueCount: Int { queueMaxSizes.count }
+    /// None.
+    public var frontEndFeatures: Features { [] }
     /// One interrupt per queue.
     public var interruptCount: Int { queueMaxSizes.count }
     /// No preference.

@@ -22,6 +22,8 @@ public struct MachinePlan: ~Copyable, Sendable {
     public let startsAsleep: Bool
     /// 16 random bytes: the VM Generation ID that the guest sees when it runs.
     public let generation: [UInt8]
+    /// Whether RAM is a memory file, because devices in other processes serve the guest. Restored RAM says so itself.
+    public let sharesMemory: Bool
     /// Whether it is noted which pages of RAM are written, so that a snapshot can tell what has changed since the last one.
     public let tracksWrites: Bool
     /// Where the serial port's output goes.
@@ -34,8 +36,8 @@ public struct MachinePlan: ~Copyable, Sendable {
     /// Puts the parts together.
     public init(
         name: String, kvm: consuming OwnedDescriptor, cpuCount: Int, cpuMask: [String], memorySize: UInt64,
-        origin: consuming MachineOrigin, startsAsleep: Bool, generation: [UInt8], tracksWrites: Bool, serialOutput: any SerialOutput,
-        debugExit: Bool, devices: [DevicePlan]
+        origin: consuming MachineOrigin, startsAsleep: Bool, generation: [UInt8], sharesMemory: Bool, tracksWrites: Bool,
+        serialOutput: any SerialOutput, debugExit: Bool, devices: [DevicePlan]
     ) {
         self.name = name
         self.kvm = kvm
@@ -45,6 +47,7 @@ public struct MachinePlan: ~Copyable, Sendable {
         self.origin = origin
         self.startsAsleep = startsAsleep
         self.generation = generation
+        self.sharesMemory = sharesMemory
         self.tracksWrites = tracksWrites
         self.serialOutput = serialOutput
         self.debugExit = debugExit

@@ -77,7 +77,7 @@ extension VirtualMachine {
     ) throws(SystemError) -> PageSet? {
         if memory.tracksWrites, life.lastSaved == base.digest { return life.written.pages }
         // What was restored from the base and not written since is still the file's.
-        if life.restoredFrom == base.digest { return try memory.ownPages(pageTables) }
+        if life.restoredFrom == base.digest, memory.rawFileDescriptor == nil { return try memory.ownPages(pageTables) }
         return nil
     }
 

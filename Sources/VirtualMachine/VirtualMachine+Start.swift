@@ -89,9 +89,9 @@ extension VirtualMachine {
         switch plan.origin {
         case .boot:
             let map = try addressMap(plan, policy: policy)
-            let tracksWrites = plan.tracksWrites
+            let (isShared, tracksWrites) = (plan.sharesMemory, plan.tracksWrites)
             return try hosted("reserve guest memory") { () throws(SystemError) in
-                try GuestMemory(ranges: map.memory, tracksWrites: tracksWrites)
+                try GuestMemory(ranges: map.memory, isShared: isShared, tracksWrites: tracksWrites)
             }
         case .restore(let restore): return restore.memory
         }

@@ -167,7 +167,7 @@ receive() {
   echo "4096 6291456 16777216" >/proc/sys/net/ipv4/tcp_rmem
   printf '#!/bin/sh\nexec cat >/tmp/transfer\n' >/tmp/take
   chmod +x /tmp/take
-  timeout 120 nc "$1" "$2" -e /tmp/take || return
+  timeout 400 nc "$1" "$2" -e /tmp/take || return
   host sum
   same "$(sha1sum </tmp/transfer | cut -d ' ' -f 1)" "$answer"
 }
@@ -175,7 +175,7 @@ receive() {
 give_back() {
   printf '#!/bin/sh\nexec cat /tmp/transfer\n' >/tmp/give
   chmod +x /tmp/give
-  timeout 120 nc "$1" "$2" -e /tmp/give
+  timeout 400 nc "$1" "$2" -e /tmp/give
 }
 
 check_tap() {

@@ -16,6 +16,7 @@ private final class NoInterrupts: TransportInterrupts {
     func notifyConfiguration() {}
     func reset() {}
     func resetQueue(_ queue: Int) {}
+    func callEvent(_ queue: Int) -> EventFD? { nil }
 }
 
 /// The transport's counters beside the device's, on both transports.

@@ -22,6 +22,8 @@ struct swv_spawn {
     int descriptor_count;
     // Working directory, or null for the parent's.
     const char *directory;
+    // Namespaces of its own (CLONE_NEW…). In a user namespace the caller's user and group are 0.
+    unsigned long long namespaces;
 };
 
 // Starts the program with the given descriptors and no others, default signal handling, in a process group of its own (Ctrl-C on the

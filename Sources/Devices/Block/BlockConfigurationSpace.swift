@@ -5,7 +5,8 @@ import Virtio
 struct BlockConfigurationSpace: Sendable {
     /// The offset of `writeback`, the one field that a driver writes.
     static let writeback = 32
-    private static let size = 60
+    /// Bytes up to the end of what this project knows: write zeroes.
+    static let size = 60
     private let fixed: [UInt8]
     /// The logical block size in bytes.
     let blockSize: Int

@@ -1,4 +1,4 @@
-import Virtio
+public import Virtio
 
 extension Features {
     /// VIRTIO_BLK_F_SEG_MAX (2): the most segments of a request are in `seg_max`.
@@ -14,7 +14,7 @@ extension Features {
     /// VIRTIO_BLK_F_CONFIG_WCE (11): the driver may switch between writeback and writethrough.
     static let blockConfigWCE = Features(bit: 11)
     /// VIRTIO_BLK_F_MQ (12): there are `num_queues` queues.
-    static let blockMultiQueue = Features(bit: 12)
+    public static let blockMultiQueue = Features(bit: 12)
     /// VIRTIO_BLK_F_DISCARD (13).
     static let blockDiscard = Features(bit: 13)
     /// VIRTIO_BLK_F_WRITE_ZEROES (14).

@@ -11,8 +11,15 @@ public struct BlockSettings: Sendable, Equatable {
         /// One system call per request.
         case sync
     }
-    /// The image file or block device, absolute.
-    public let path: String
+    /// Where the disk is.
+    public enum Source: Sendable, Equatable {
+        /// An image file or block device, absolute.
+        case image(String)
+        /// Behind a vhost-user socket, absolute; then the back-end decides what the disk is like.
+        case vhostUser(String)
+    }
+    /// Where the disk is.
+    public let source: Source
     /// Whether the guest may only read.
     public let readOnly: Bool
     /// Whether the host's page cache is bypassed (O_DIRECT).
@@ -28,9 +35,22 @@ public struct BlockSettings: Sendable, Equatable {
     /// How requests reach the image.
     public let engine: Engine
 
+    /// Bytes of a disk's configuration space (virtio 1.3, 5.2.4).
+    public static let configurationSpaceSize = BlockConfigurationSpace.size
+
     /// Reads the fields.
     public init(_ reader: ObjectReader) throws(ConfigError) {
-        path = try reader.path("path", doc: "The disk image (raw) or block device.")
+        let path = try reader.optionalPath("path", doc: "The disk image (raw) or block device; without it, `backend` is needed.")
+        let remote = try reader.optionalTagged("backend", default: nil, doc: "Where the disk is, if it is no image here.", [.vhostUser])
+        reader.declareExactlyOne(of: ["path", "backend"])
+        switch (path, remote?.vhostUserPath) {
+        case (let path?, nil): source = .image(path)
+        case (nil, let socket?): source = .vhostUser(socket)
+        case (_?, _?): throw reader.error("backend", "a disk is an image or has a back-end, not both.")
+        case (nil, nil):
+            guard reader.isDescribing else { throw reader.error("path", "is missing: The disk image (raw) or block device.") }
+            source = .image("/")
+        }
         readOnly = try reader.bool("readOnly", default: false, doc: "Refuse writes; several VMs may share a read-only image.")
         direct = try reader.bool("direct", default: false, doc: "Bypass the host's page cache (O_DIRECT).")
         serial = try reader.optionalString("serial", rule: .serial, doc: "The disk's serial; by default the device's id.")
@@ -38,6 +58,13 @@ public struct BlockSettings: Sendable, Equatable {
         queueSize = try reader.queueSize(default: 256)
         blockSize = Int(try reader.integer("blockSize", oneOf: [512, 4096], default: 512, doc: "Logical block size in bytes."))
         engine = try reader.choice("engine", default: Engine.auto, doc: "How requests reach the image.")
+        if case .vhostUser = source {
+            let others = [
+                ("readOnly", readOnly), ("direct", direct), ("serial", serial != nil), ("blockSize", blockSize != 512),
+                ("engine", engine != .auto),
+            ]
+            for (key, isSaid) in others where isSaid { throw reader.error(key, "that is the back-end's to decide.") }
+        }
     }
 }
 

@@ -158,6 +158,10 @@ public final class NetworkDevice: VirtioDevice {
             maxPairs > 1 ? configuration.queueSize : NetworkCore.controlQueueSize
         ]
     }
+    /// All but the control queue.
+    public var dataQueueCount: Int { 2 * maxPairs }
+    /// What is said through the control queue, and what the link is called; that there are several pairs is the data path's as well.
+    public var frontEndFeatures: Features { Features.netControl.subtracting(.netMultiQueue).union([.netMAC, .netStatus, .netMTU]) }
     /// What the link can do.
     public var features: Features { offered }
 

@@ -41,6 +41,11 @@ extension Features {
     /// VIRTIO_NET_F_CTRL_MAC_ADDR (23): the driver sets the MAC address.
     public static let netControlMAC = Features(bit: 23)
 
+    /// All that is said through the control queue, or needs one (virtio 1.3, 5.1.3): what a front-end serves by itself.
+    public static let netControl: Features = [
+        .netControlGuestOffloads, .netControlQueue, .netControlReceive, Features(bit: 19), Features(bit: 20), Features(bit: 21),
+        .netMultiQueue, .netControlMAC, Features(bit: 53), Features(bit: 57), Features(bit: 60),
+    ]
     /// What concerns packets that the driver receives unfinished: the offloads that it may switch (5.1.6.5.6.1).
     public static let netGuestOffloads: Features = [.netGuestChecksum, .netGuestTSO4, .netGuestTSO6, .netGuestECN, .netGuestUFO]
     /// What concerns packets that the driver sends unfinished.

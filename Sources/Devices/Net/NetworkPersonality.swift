@@ -54,6 +54,8 @@ struct NetworkPersonality: Sendable, Equatable {
     mutating func acknowledge(_ features: Features) {
         negotiated = features.intersection(offered)
         guestOffloads = negotiated.intersection(.netGuestOffloads)
+        // Drivers cannot have the one without the other; a vhost-user front-end has the control queue itself, and starts the pairs it wants.
+        if negotiated.contains(.netMultiQueue), !negotiated.contains(.netControlQueue) { pairs = maxPairs }
     }
 
     /// Forgets what the driver set.

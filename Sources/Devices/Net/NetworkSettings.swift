@@ -12,6 +12,8 @@ public struct NetworkSettings: Sendable, Equatable {
         case descriptor(Int32)
         /// A Unix stream socket in the framing of QEMU's `-netdev stream`.
         case stream(String)
+        /// Behind a vhost-user socket.
+        case vhostUser(String)
     }
     /// Where frames go.
     public let backend: Backend
@@ -36,11 +38,13 @@ public struct NetworkSettings: Sendable, Equatable {
                 TaggedForm("tap", .string(.interface), doc: "The tap interface of that name, made when it does not exist."),
                 TaggedForm("fd", .integer(3...1_048_576), doc: "An inherited descriptor of an open tap."),
                 TaggedForm("stream", .path, doc: "A Unix stream socket in the framing of QEMU's -netdev stream."),
+                .vhostUser,
             ])
         switch (tagged?.name, tagged?.text, tagged?.number) {
         case ("tap", let name, _): backend = .tap(name)
         case ("fd", _, let number?): backend = .descriptor(Int32(clamping: number))
         case ("stream", let path?, _): backend = .stream(path)
+        case (TaggedForm.vhostUser.name, let path?, _): backend = .vhostUser(path)
         default: backend = .user
         }
         mac = try reader.optionalString("mac", rule: .mac, doc: "The guest's MAC address; by default made from the names.")

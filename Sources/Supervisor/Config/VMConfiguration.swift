@@ -89,11 +89,14 @@ public struct VMConfiguration: Sendable, Equatable {
     /// The serial port's host side after the default has been applied: the terminal belongs to one stream.
     public var resolvedSerial: CharacterBackendSettings { serial ?? (stdioConsole == nil ? .stdio : .null) }
 
+    /// Whether devices in other processes need the guest's RAM; what they write nobody here can note.
+    var sharesMemory: Bool { devices.contains { $0.vhostUserPath != nil } }
+
     /// The index of the console device that has the terminal.
     private var stdioConsole: Int? {
         devices.firstIndex {
             guard case .console(let console) = $0.kind else { return false }
-            return console.backend == .stdio
+            return console.backend == .character(.stdio)
         }
     }
 
@@ -107,7 +110,7 @@ public struct VMConfiguration: Sendable, Equatable {
                 throw ConfigError(path: "\(path).id", "\"\(device.id)\" is already the id of devices[\(earlier)]; ids must differ.")
             }
             seen[device.id] = index
-            if case .console(let console) = device.kind, console.backend == .stdio {
+            if case .console(let console) = device.kind, console.backend == .character(.stdio) {
                 if let stdioOwner { throw ConfigError(path: "\(path).backend", "stdio already belongs to \(stdioOwner).") }
                 stdioOwner = "\(path).backend"
             }

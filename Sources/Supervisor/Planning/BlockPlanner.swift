@@ -3,30 +3,26 @@ import Devices
 import Host
 import Virtio
 
-/// Opens, checks and locks the image of a block device.
-func makeBlockDevice(_ settings: BlockSettings, id: String, key: String, packedRing: Bool) throws(VMError) -> any VirtioDevice {
+/// Opens, checks and locks the image of a block device; with direct I/O, once more for that.
+func openBlockDevice(_ settings: BlockSettings, image path: String, key: String) throws(VMError) -> PassedDescriptors {
     let access = settings.readOnly ? O_RDONLY : O_RDWR
     let expected = settings.readOnly ? "a readable disk image" : "a disk image that can be read and written"
+    var descriptors = PassedDescriptors()
     // The image is opened without O_DIRECT first: a second descriptor serves what direct I/O cannot.
-    let image = try openConfigured(settings.path, "\(key).path", flags: access | O_NONBLOCK, expected: expected)
+    let image = try openConfigured(path, "\(key).path", flags: access | O_NONBLOCK, expected: expected)
     do {
-        _ = try BlockImage.inspect(image, named: settings.path, blockSize: settings.blockSize)
-        try BlockImage.lock(image, named: settings.path, readOnly: settings.readOnly)
+        _ = try BlockImage.inspect(image, named: path, blockSize: settings.blockSize)
+        try BlockImage.lock(image, named: path, readOnly: settings.readOnly)
     } catch {
         throw VMError(.resource, "\(key).path: \(error)")
     }
-    var direct: OwnedDescriptor?
+    descriptors.append(image)
     if settings.direct {
-        direct = try openConfigured(
-            settings.path, "\(key).direct", flags: access | OwnedDescriptor.direct, expected: "a file system that supports direct I/O")
+        descriptors.append(
+            try openConfigured(
+                path, "\(key).direct", flags: access | OwnedDescriptor.direct, expected: "a file system that supports direct I/O"))
     }
-    var configuration = settings.configuration(image: image, id: id, packedRing: packedRing)
-    configuration.directImage = direct
-    do {
-        return try BlockDevice(configuration)
-    } catch {
-        throw VMError(.resource, "\(key): \(error)")
-    }
+    return descriptors
 }
 
 extension BlockSettings {

@@ -15,69 +15,51 @@ struct CharacterPlanner {
     /// Paths that are removed with the VM.
     let made: (String) -> Void
 
-    func makeConsole(
-        _ settings: CharacterBackendSettings, terminal: TerminalStream?, packedRing: Bool
-    ) throws(VMError) -> any VirtioDevice {
-        var backend: CharacterBackend? = try make(settings, terminal: terminal)
-        guard let backend = backend.take() else { throw VMError(.failure, "\(key): no back-end.") }
-        let device: ConsoleDevice
-        do {
-            device = try ConsoleDevice(ConsoleConfiguration(label: id, packedRing: packedRing), backend: backend)
-        } catch {
-            throw VMError(.resource, "\(key): \(error)")
-        }
-        if settings == .stdio {
-            terminal?.onResize { [weak device] size in
-                try? device?.controlNotify(["columns": .integer(Int64(size.columns)), "rows": .integer(Int64(size.rows))])
-            }
-        }
-        return device
-    }
-
     /// The back-end for the settings.
     func make(_ settings: CharacterBackendSettings, terminal: TerminalStream?) throws(VMError) -> CharacterBackend {
+        var descriptors = try open(settings, terminal: terminal)
+        do { return try settings.backend(&descriptors) } catch { throw VMError(.resource, "\(key): \(error).") }
+    }
+
+    /// What the back-end needs.
+    func open(_ settings: CharacterBackendSettings, terminal: TerminalStream?) throws(VMError) -> PassedDescriptors {
+        var descriptors = PassedDescriptors()
         do throws(SystemError) {
             switch settings {
-            case .null: return .null
+            case .null: break
             case .stdio:
                 guard let end = terminal?.takeGuestEnd() else { throw SystemError("stdio", .busy) }
-                return try .stream(end)
+                descriptors.append(end)
             case .pty:
                 let pair = try PseudoTerminal(try OwnedDescriptor.open("/dev/ptmx", flags: O_RDWR | O_NOCTTY))
                 notice("\(id) is on \(pair.path).")
-                return try .pseudoTerminal(pair)
+                descriptors.append(try pair.controller.duplicate())
+                descriptors.append(try pair.terminal.duplicate())
             case .file(let path):
-                return try .file(try OwnedDescriptor.open(path, flags: O_WRONLY | O_CREAT | O_APPEND, mode: 0o600))
+                descriptors.append(try OwnedDescriptor.open(path, flags: O_WRONLY | O_CREAT | O_APPEND, mode: 0o600))
             case .socket(let path):
-                let listener = try listen(at: path)
+                descriptors.append(try listenTakingOver(path))
                 made(path)
-                return try .listener(listener)
             }
+            return descriptors
         } catch {
             throw VMError(.resource, "\(key): \(settings.path ?? settings.name): \(error.errno); expected \(settings.expectation).")
-        }
-    }
-
-    /// Listens at a path; a socket that nobody listens on any more is taken over.
-    private func listen(at path: String) throws(SystemError) -> OwnedDescriptor {
-        do throws(SystemError) {
-            return try UnixSocket.listen(at: path)
-        } catch {
-            guard error.errno.rawValue == EADDRINUSE else { throw error }
-            do throws(SystemError) {
-                _ = try UnixSocket.connect(to: path)
-            } catch let stale {
-                // So says the kernel of every file that is no socket, too.
-                guard stale.errno == .connectionRefused, UnixSocket.exists(at: path) else { throw error }
-                removeFile(path)
-                return try UnixSocket.listen(at: path)
-            }
-            throw error
         }
     }
 }
 
 extension CharacterBackendSettings {
+    /// The back-end on what `CharacterPlanner.open` has opened.
+    func backend(_ descriptors: inout PassedDescriptors) throws(SystemError) -> CharacterBackend {
+        switch self {
+        case .null: return .null
+        case .stdio: return try .stream(try descriptors.next())
+        case .pty: return try .pseudoTerminal(PseudoTerminal(controller: try descriptors.next(), terminal: try descriptors.next()))
+        case .file: return try .file(try descriptors.next())
+        case .socket: return try .listener(try descriptors.next())
+        }
+    }
+
     fileprivate var path: String? {
         switch self {
         case .file(let path), .socket(let path): path

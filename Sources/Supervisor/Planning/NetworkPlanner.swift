@@ -5,46 +5,41 @@ import Virtio
 
 /// Opens the back-end of a network device.
 struct NetworkPlanner {
-    let vmName: String
     let id: String
+    /// The JSON path of the device.
     let key: String
-    let packedRing: Bool
     /// Something that the user must know of, such as the name of a tap that was made.
     let notice: (String) -> Void
 
-    func make(_ settings: NetworkSettings) throws(VMError) -> (device: any VirtioDevice, helper: PasstProcess?) {
-        let configuration = settings.configuration(vmName: vmName, id: id, packedRing: packedRing)
+    /// What the back-end needs: the queues of a tap, or a socket; and the process behind that, if there is one.
+    func open(_ settings: NetworkSettings) throws(VMError) -> (descriptors: Slot<PassedDescriptors>, helper: PasstProcess?) {
+        var descriptors = PassedDescriptors()
+        var helper: PasstProcess?
         switch settings.backend {
+        case .vhostUser: break
         case .user:
             let passt = try PasstProcess.start(key: "\(key).backend")
-            let process = passt.process
-            return (try device(configuration, stream: Slot(passt.takeSocket())), process)
+            helper = passt.process
+            descriptors.append(passt.takeSocket())
         case .stream(let path):
-            let socket: Slot<OwnedDescriptor>
-            do { socket = Slot(try UnixSocket.connect(to: path)) } catch {
+            do { descriptors.append(try UnixSocket.connect(to: path)) } catch {
                 throw VMError(.resource, "\(key).backend: \(path): \(error.errno); expected a Unix stream socket that accepts connections.")
             }
-            return (try device(configuration, stream: socket), nil)
         case .descriptor(let raw):
-            let tap = try queue("descriptor \(raw)") { () throws(SystemError) in
-                try TapQueue(adopting: try OwnedDescriptor.duplicating(inherited: raw))
-            }
-            return (try device { () throws(DeviceError) in try NetworkDevice(configuration, taps: [tap]) }, nil)
+            try append(
+                try queue("descriptor \(raw)") { () throws(SystemError) in
+                    try TapQueue(adopting: try OwnedDescriptor.duplicating(inherited: raw))
+                }, to: &descriptors)
         case .tap(let name):
-            let taps = try openTap(name, settings)
-            return (try device { () throws(DeviceError) in try NetworkDevice(configuration, taps: taps) }, nil)
+            for tap in try openTap(name, settings) { try append(tap, to: &descriptors) }
         }
+        return (Slot(descriptors), helper)
     }
 
-    private func device(_ configuration: NetworkConfiguration, stream: Slot<OwnedDescriptor>) throws(VMError) -> any VirtioDevice {
-        try device { () throws(DeviceError) in
-            guard let socket = stream.take() else { throw DeviceError("The socket is gone.") }
-            return try NetworkDevice(configuration, stream: socket)
+    private func append(_ tap: TapQueue, to descriptors: inout PassedDescriptors) throws(VMError) {
+        do { descriptors.append(try tap.descriptor.duplicate()) } catch {
+            throw VMError(.host, "The host has no descriptor left (\(error)).")
         }
-    }
-
-    private func device(_ make: () throws(DeviceError) -> NetworkDevice) throws(VMError) -> any VirtioDevice {
-        do { return try make() } catch { throw VMError(.resource, "\(key): \(error)") }
     }
 
     /// Joins the interface, or makes it; one queue for each queue pair.

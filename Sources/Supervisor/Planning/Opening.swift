@@ -24,3 +24,21 @@ func openKVM(_ path: String = "/dev/kvm") throws(VMError) -> OwnedDescriptor {
         throw VMError(.host, "\(path): \(error.errno); \(remedy).")
     }
 }
+
+/// Listens at a path; a socket that nobody listens on any more is taken over.
+func listenTakingOver(_ path: String) throws(SystemError) -> OwnedDescriptor {
+    do throws(SystemError) {
+        return try UnixSocket.listen(at: path)
+    } catch {
+        guard error.errno.rawValue == EADDRINUSE else { throw error }
+        do throws(SystemError) {
+            _ = try UnixSocket.connect(to: path)
+        } catch let stale {
+            // So says the kernel of every file that is no socket, too.
+            guard stale.errno == .connectionRefused, UnixSocket.exists(at: path) else { throw error }
+            removeFile(path)
+            return try UnixSocket.listen(at: path)
+        }
+        throw error
+    }
+}

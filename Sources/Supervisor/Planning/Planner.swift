@@ -52,22 +52,22 @@ struct Planner {
         var machineOrigin: MachineOrigin? = try planOrigin()
         let kvm = try openKVM()
         let terminal = try TerminalStream(needed: usesTerminal)
-        var helpers: [PasstProcess] = []
-        var made: [String] = []
+        var planner = DevicePlanner(vmName: configuration.name)
         var devices: [DevicePlan] = []
         for (index, settings) in configuration.devices.enumerated() {
-            let device = try make(settings, key: "devices[\(index)]", terminal: terminal, helpers: &helpers, made: &made)
+            let device = try planner.make(settings, key: "devices[\(index)]", terminal: terminal)
             devices.append(DevicePlan(id: settings.id, transport: settings.transport ?? configuration.transport, device: device))
         }
-        let serialPlanner = CharacterPlanner(key: "serial.backend", id: "serial", notice: notice) { made.append($0) }
-        let serial = SerialHost(try serialPlanner.make(configuration.resolvedSerial, terminal: terminal))
+        let serial = try planner.makeSerial(configuration.resolvedSerial, terminal: terminal)
         let generation = try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(16) }
         guard let taken = machineOrigin.take() else { throw VMError(.failure, "The plan is empty.") }
         let machine = MachinePlan(
             name: configuration.name, kvm: kvm, cpuCount: configuration.cpuCount, cpuMask: configuration.cpuMask,
             memorySize: configuration.memorySize, origin: taken, startsAsleep: asleep, generation: generation,
-            tracksWrites: configuration.tracksWrites, serialOutput: serial, debugExit: configuration.debugExit, devices: devices)
-        return Plan(machine: machine, resources: VMResources(serial: serial, terminal: terminal, helpers: helpers, paths: made))
+            sharesMemory: configuration.sharesMemory, tracksWrites: configuration.tracksWrites && !configuration.sharesMemory,
+            serialOutput: serial, debugExit: configuration.debugExit, devices: devices)
+        let resources = VMResources(serial: serial, terminal: terminal, helpers: planner.helpers, paths: planner.made)
+        return Plan(machine: machine, resources: resources)
     }
 
     private func planOrigin() throws(VMError) -> MachineOrigin {
@@ -91,7 +91,7 @@ struct Planner {
         configuration.resolvedSerial == .stdio
             || configuration.devices.contains {
                 guard case .console(let console) = $0.kind else { return false }
-                return console.backend == .stdio
+                return console.backend == .character(.stdio)
             }
     }
 
@@ -108,30 +108,6 @@ struct Planner {
                 "memory.size: expected at most \(memory >> 20)M, the host's memory, found \(configuration.memorySize >> 20)M.")
         }
     }
-
-    private func make(
-        _ settings: DeviceSettings, key: String, terminal: TerminalStream?, helpers: inout [PasstProcess], made: inout [String]
-    ) throws(VMError) -> any VirtioDevice {
-        switch settings.kind {
-        case .block(let block):
-            return try makeBlockDevice(block, id: settings.id, key: key, packedRing: settings.packedRing)
-        case .network(let network):
-            let planner = NetworkPlanner(
-                vmName: configuration.name, id: settings.id, key: key, packedRing: settings.packedRing, notice: notice)
-            let (device, helper) = try planner.make(network)
-            if let helper { helpers.append(helper) }
-            return device
-        case .entropy(let entropy):
-            return try makeEntropyDevice(entropy, id: settings.id, key: key, packedRing: settings.packedRing)
-        case .console(let console):
-            var paths: [String] = []
-            let planner = CharacterPlanner(key: "\(key).backend", id: settings.id, notice: notice) { paths.append($0) }
-            defer { made += paths }
-            return try planner.makeConsole(console.backend, terminal: terminal, packedRing: settings.packedRing)
-        }
-    }
-
-    private func notice(_ sentence: String) { Logger(label: "swvmm").notice("\(sentence)") }
 
     /// Names the file or JSON path that a part of the plan came from.
     func explain(_ error: MachineStartError) -> VMError {

@@ -23,7 +23,9 @@ extension RestoreRequest {
             }
             let type = device["type"].flatMap { $0.text } ?? ""
             switch (override.kind, type) {
-            case (.disk, "block"): device["path"] = .string(AbsolutePath.of(override.value))
+            case (.disk, "block"):
+                device["path"] = .string(AbsolutePath.of(override.value))
+                device["backend"] = nil
             case (.net, "net"): device["backend"] = Self.networkBackend(override.value)
             case (.console, "console"): device["backend"] = Self.characterBackend(override.value)
             default:

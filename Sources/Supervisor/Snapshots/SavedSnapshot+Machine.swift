@@ -19,7 +19,9 @@ extension SavedSnapshot {
             throw VMError(.configuration, "memory.size: \(error).")
         }
         do {
-            return try GuestMemory(ranges: ranges, layers: layers, tracksWrites: configuration.tracksWrites, isPopulated: isPopulated)
+            return try GuestMemory(
+                ranges: ranges, layers: layers, isShared: configuration.sharesMemory,
+                tracksWrites: configuration.tracksWrites && !configuration.sharesMemory, isPopulated: isPopulated)
         } catch {
             throw VMError(.resource, "\(path)/\(SnapshotFiles.memory): cannot be used as RAM (\(error)).")
         }

@@ -2,6 +2,7 @@ import Devices
 import Host
 import Schema
 import Snapshot
+import VhostUser
 import VirtualMachine
 import Virtio
 
@@ -23,6 +24,11 @@ struct StandInPlanner {
     }
 
     private func make(_ settings: DeviceSettings, key: String) throws(VMError) -> any VirtioDevice {
+        if let profile = RemotePlanner(vmName: configuration.name, id: settings.id, key: key, packedRing: settings.packedRing)
+            .profile(settings)
+        {
+            return AbsentBackEnd(profile)
+        }
         do {
             switch settings.kind {
             case .block(let block):
@@ -34,14 +40,18 @@ struct StandInPlanner {
             case .network(let network):
                 var device = network.configuration(vmName: configuration.name, id: settings.id, packedRing: settings.packedRing)
                 switch network.backend {
-                case .tap, .descriptor: break
+                case .tap, .descriptor, .vhostUser: break
                 case .user, .stream: device.offloads = false
                 }
                 return try NetworkDevice(device, nowhereWith: network.queuePairs)
             case .entropy(let entropy):
-                return try makeEntropyDevice(entropy, id: settings.id, key: key, packedRing: settings.packedRing)
+                var device = EntropyConfiguration(label: settings.id)
+                device.bytesPerSecond = entropy.bytesPerSecond
+                device.packedRing = settings.packedRing
+                return try EntropyDevice(device)
             case .console:
                 return try ConsoleDevice(ConsoleConfiguration(label: settings.id, packedRing: settings.packedRing), backend: .null)
+            case .fileSystem: throw VMError(.failure, "\(key): no back-end.")
             }
         } catch let error as VMError {
             throw error

@@ -1,3 +1,5 @@
+import Host
+
 /// How one transport tells its driver that something happened: what PCI and MMIO do differently.
 ///
 /// The two `notify…` calls come from device threads, also while the transport's lock is held by whoever waits for these threads; they
@@ -11,4 +13,7 @@ protocol TransportInterrupts: AnyObject, Sendable {
     func reset()
     /// Forgets which interrupt belongs to the queue (a virtqueue reset).
     func resetQueue(_ queue: Int)
+    /// An event that does what `notifyQueue` does when somebody else signals it. Made at the first call, for a device whose data path is in
+    /// another process; nil when the host lacks what it takes.
+    func callEvent(_ queue: Int) -> EventFD?
 }

@@ -1,3 +1,4 @@
+import Host
 import Synchronization
 import Virtio
 
@@ -42,6 +43,8 @@ final class TransportSignals: InterruptSink {
         counters.countNotification(queue: queue)
         interrupts.notifyQueue(queue)
     }
+
+    func callEvent(_ queue: Int) -> EventFD? { interrupts.callEvent(queue) }
 
     /// Sends a used buffer notification that may have been lost. The transport does so with its lock held, while the queue's own thread
     /// may be here, too.

@@ -46,7 +46,7 @@ public final class VirtioMMIODevice: BusDevice, HostedDevice {
         let log = GuestLog(label: device.debugLabel, sink)
         var kicks: [EventFD] = []
         for _ in device.queueMaxSizes { kicks.append(try EventFD()) }
-        interrupts = VirtioMMIOInterrupts(interrupt)
+        interrupts = VirtioMMIOInterrupts(interrupt, queueCount: device.queueMaxSizes.count)
         let doorbells = QueueDoorbells(registry: registry, kicks: kicks, log: log, base: base) { base, queue in
             Doorbell(space: .mmio, address: base &+ Offset.queueNotify, width: 4, match: UInt64(queue))
         }

@@ -8,9 +8,18 @@ final class VirtioMMIOInterrupts: TransportInterrupts {
 
     private let event: EventFD
     private let pending = Atomic<UInt32>(0)
+    /// For a device in another process: which bit of InterruptStatus a signal stands for, only this process can note.
+    private let calls: CallEvents
 
     /// A signal of `event` is an edge of the interrupt.
-    init(_ event: EventFD) { self.event = event }
+    init(_ event: EventFD, queueCount: Int) {
+        self.event = event
+        calls = CallEvents(queueCount: queueCount)
+    }
+
+    func callEvent(_ queue: Int) -> EventFD? {
+        calls.event(queue) { [weak self] in self?.notifyQueue($0) }
+    }
 
     /// The InterruptStatus register.
     var status: UInt32 {

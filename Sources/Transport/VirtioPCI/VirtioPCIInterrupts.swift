@@ -25,12 +25,15 @@ final class VirtioPCIInterrupts: TransportInterrupts {
     private let line: any InterruptLine
     private let usesMSIX = Atomic<Bool>(false)
     private let legacy = Mutex(Legacy())
+    /// Without MSI-X, signals of another process are passed on by a thread; with it, by KVM.
+    private let calls: CallEvents
 
     init(queueCount: Int, vectorCount: Int, routing: any InterruptRouting, line: any InterruptLine, log: GuestLog) throws(SystemError) {
         var sources: [EventFD] = []
         for _ in 0...queueCount { sources.append(try EventFD()) }
         self.sources = sources
         self.line = line
+        calls = CallEvents(Array(sources.dropLast()))
         msix = MSIX(vectorCount: vectorCount, sources: sources, routing: routing, log: log)
     }
 
@@ -40,6 +43,10 @@ final class VirtioPCIInterrupts: TransportInterrupts {
     func notifyQueue(_ queue: Int) {
         guard queue >= 0, queue < configurationSource else { return }
         if usesMSIX.load(ordering: .acquiring) || !raise(Self.queueBit, always: false) { sources[queue].signal() }
+    }
+
+    func callEvent(_ queue: Int) -> EventFD? {
+        calls.event(queue) { [weak self] in self?.notifyQueue($0) }
     }
 
     func notifyConfiguration() {
@@ -92,13 +99,19 @@ final class VirtioPCIInterrupts: TransportInterrupts {
     /// Follows the command register and MSI-X message control.
     func setControl(interruptDisabled: Bool, usesMSIX enabled: Bool, functionMasked: Bool) {
         // On the way in, sources are ready before anything is signalled through them; on the way out, the line takes over first.
-        if enabled { msix.setControl(enabled: true, functionMasked: functionMasked) }
+        if enabled {
+            calls.setPassing(false)
+            msix.setControl(enabled: true, functionMasked: functionMasked)
+        }
         update { legacy in
             legacy.isDisabled = interruptDisabled
             legacy.usesMSIX = enabled
             usesMSIX.store(enabled, ordering: .releasing)
         }
-        if !enabled { msix.setControl(enabled: false, functionMasked: functionMasked) }
+        if !enabled {
+            msix.setControl(enabled: false, functionMasked: functionMasked)
+            calls.setPassing(true)
+        }
     }
 
     private func update<Result: Sendable>(_ change: (inout Legacy) -> Result) -> Result {

@@ -82,7 +82,7 @@ struct ConsoleDeviceTests {
 
     @Test("A client that comes late gets what was written last; one that goes makes place for the next", arguments: Rings.both)
     func lateClient(_ rings: Rings) throws {
-        let socket = SocketPath("late-\(rings.format)")
+        let socket = SocketPath("late-\(rings.format)-\(rings.isRemote)")
         let console = try ConsoleHarness(try .listener(try UnixSocket.listen(at: socket.path)), rings: rings)
         var random = Random(seed: 42)
         var written: [UInt8] = []

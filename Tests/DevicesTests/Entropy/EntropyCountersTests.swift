@@ -24,7 +24,7 @@ struct EntropyCountersTests {
         return UInt64(try harness.wait(try #require(try harness.submit(writable: [buffer]))))
     }
 
-    @Test("Requests count with the bytes that they got, also none", arguments: Rings.both)
+    @Test("Requests count with the bytes that they got, also none", arguments: Rings.local)
     func counts(_ rings: Rings) throws {
         let harness = try harness(rings)
         #expect(harness.device.counters == ["requests": 0, "bytes": 0])

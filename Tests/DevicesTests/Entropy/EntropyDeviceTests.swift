@@ -91,7 +91,9 @@ struct EntropyDeviceTests {
         try harness.sleep()
         let state = try harness.device.snapshot()
         #expect(state == [:])
-        let other = try EntropyDevice(EntropyConfiguration(label: "rng"))
+        var configuration = EntropyConfiguration(label: "rng")
+        configuration.packedRing = true
+        let other = try EntropyDevice(configuration)
         try other.restore(SavedValue(state))
         #expect(throws: StateError.self) { try other.restore(SavedValue(["surplus": 1])) }
         #expect(throws: StateError.self) { try other.restore(SavedValue(7)) }

@@ -1,5 +1,6 @@
 import GuestMemory
 import Host
+import VhostUser
 import Virtio
 import Virtqueue
 
@@ -19,20 +20,31 @@ final class DeviceHarness {
         var indirect = true
         var eventIndex = true
         var size: UInt16?
-        var description: String { "\(format)\(indirect ? ", indirect" : "")\(eventIndex ? ", event index" : "")" }
-
-        static let both = [Rings(format: .split), Rings(format: .packed)]
-        static let all = [RingFormat.split, .packed].flatMap { format in
-            [true, false].flatMap { indirect in
-                [true, false].map { Rings(format: format, indirect: indirect, eventIndex: $0) }
-            }
+        /// Whether the device stands behind a vhost-user connection.
+        var isRemote = false
+        var description: String {
+            "\(format)\(indirect ? ", indirect" : "")\(eventIndex ? ", event index" : "")\(isRemote ? ", vhost-user" : "")"
         }
+
+        private static let remote = [Rings(format: .split, isRemote: true), Rings(format: .packed, isRemote: true)]
+        /// Both formats, each with the device in the same process and behind a vhost-user connection.
+        static let both = local + remote
+        /// Both formats, with the device in the same process.
+        static let local = [Rings(format: .split), Rings(format: .packed)]
+        static let all =
+            [RingFormat.split, .packed].flatMap { format in
+                [true, false].flatMap { indirect in
+                    [true, false].map { Rings(format: format, indirect: indirect, eventIndex: $0) }
+                }
+            } + remote
     }
 
     let memory: GuestMemory
     let interrupts: TestInterrupts
     let features: Features
     private(set) var device: any VirtioDevice
+    private let isRemote: Bool
+    private var remotes: [RemoteDevice] = []
     private var drivers: FixedArray<DriverQueue<GuestMemory>?>
     private var configurations: [QueueConfiguration] = []
     private var kicks: [EventFD] = []
@@ -51,8 +63,15 @@ final class DeviceHarness {
     init(_ device: any VirtioDevice, rings: Rings = Rings(), features wanted: Features? = nil, queues: Int? = nil, megabytes: Int = 64)
         throws
     {
-        self.device = device
-        memory = try GuestMemory(ranges: [0..<UInt64(megabytes) << 20])
+        isRemote = rings.isRemote
+        if rings.isRemote {
+            let remote = try RemoteDevice(device)
+            remotes = [remote]
+            self.device = remote.frontend
+        } else {
+            self.device = device
+        }
+        memory = try GuestMemory(ranges: [0..<UInt64(megabytes) << 20], isShared: rings.isRemote || device is VhostUserFrontend)
         interrupts = try TestInterrupts()
         var features = wanted ?? device.features
         func set(_ bit: Features, _ on: Bool) { if on { features.insert(bit) } else { features.remove(bit) } }
@@ -62,7 +81,7 @@ final class DeviceHarness {
         features.insert(.version1)
         self.features = features
         poller = try Poller()
-        let count = queues ?? device.queueMaxSizes.count
+        let count = min(queues ?? .max, self.device.queueMaxSizes.count)
         used = Array(repeating: [:], count: count)
         drivers = FixedArray(count: count) { _ in nil }
         var address: UInt64 = 4096
@@ -88,10 +107,17 @@ final class DeviceHarness {
         firstBuffer = address
         nextBuffer = address
         try poller.add(interrupts.event.rawValue, token: 0)
-        device.acknowledge(features)
+        self.device.acknowledge(features)
     }
 
     deinit { try? device.reset() }
+
+    private func host(_ device: any VirtioDevice) throws -> any VirtioDevice {
+        guard isRemote else { return device }
+        let remote = try RemoteDevice(device)
+        remotes.append(remote)
+        return remote.frontend
+    }
 
     // MARK: The device's life
 
@@ -133,7 +159,7 @@ final class DeviceHarness {
 
     /// Wakes the device, or another one in its place.
     func wake(_ other: (any VirtioDevice)? = nil) throws {
-        if let other { device = other }
+        if let other { device = try host(other) }
         guard let queues = resting.take() else { return try device.wake(nil) }
         try device.wake(activation(queues))
     }

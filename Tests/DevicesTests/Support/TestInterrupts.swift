@@ -8,8 +8,21 @@ final class TestInterrupts: InterruptSink {
     private let changes = Atomic(0)
     private let failed = Atomic(false)
     let event: EventFD
+    /// For devices in other processes.
+    private let relay = Mutex<(events: [EventFD], relay: EventRelay?)>(([], nil))
 
     init() throws { event = try EventFD() }
+
+    func callEvent(_ queue: Int) -> EventFD? {
+        relay.withLock { state in
+            if state.relay == nil {
+                state.events = (0..<16).compactMap { _ in try? EventFD() }
+                state.relay = try? EventRelay(state.events, name: "calls") { [weak self] in self?.queueUsed($0) }
+                try? state.relay?.setWatching(true)
+            }
+            return state.events.indices.contains(queue) ? state.events[queue] : nil
+        }
+    }
 
     func queueUsed(_ queue: Int) {
         queues.withLock { $0[queue, default: 0] += 1 }

@@ -1,0 +1,27 @@
+import Schema
+
+extension TaggedForm {
+    /// A device that is served by another process, over a vhost-user socket.
+    static let vhostUser = TaggedForm("vhostUser", .path, doc: "The Unix socket of a vhost-user back-end.")
+}
+
+extension TaggedValue {
+    /// The socket of a vhost-user back-end, if that is what the value says.
+    var vhostUserPath: String? { name == TaggedForm.vhostUser.name ? text : nil }
+}
+
+extension DeviceSettings {
+    /// The vhost-user socket that the device is behind; nil for one of ours.
+    public var vhostUserPath: String? {
+        switch kind {
+        case .block(let block):
+            if case .vhostUser(let path) = block.source { path } else { nil }
+        case .network(let network):
+            if case .vhostUser(let path) = network.backend { path } else { nil }
+        case .entropy(let entropy): entropy.vhostUserPath
+        case .console(let console):
+            if case .vhostUser(let path) = console.backend { path } else { nil }
+        case .fileSystem(let files): files.socket
+        }
+    }
+}

@@ -1,0 +1,36 @@
+public import Host
+import Virtqueue
+
+/// A part of a guest's RAM that another process made, as it tells those who are to serve the guest: a vhost-user front-end's memory region.
+public final class ForeignRegion: Sendable {
+    /// Guest physical address of the first byte.
+    public let guestAddress: UInt64
+    /// Size in bytes, more than 0.
+    public let size: UInt64
+    let mapping: MemoryMapping
+    private let offset: Int
+
+    /// Maps a region that begins `fileOffset` bytes into a file.
+    ///
+    /// The file is mapped from its beginning, which suits files of huge pages as well, and closed again. It must be long enough now; that
+    /// nobody truncates it later, only a seal can promise.
+    /// - Throws: EINVAL for a region without bytes or beyond the address space; EFBIG for a file that is too short; what the kernel answers.
+    public init(guestAddress: UInt64, size: UInt64, file: consuming OwnedDescriptor, fileOffset: UInt64) throws(SystemError) {
+        let (end, overflow) = fileOffset.addingReportingOverflow(size)
+        let (_, overflowInGuest) = guestAddress.addingReportingOverflow(size)
+        guard size > 0, !overflow, !overflowInGuest, let count = Int(exactly: end), let offset = Int(exactly: fileOffset) else {
+            throw SystemError("memory region", .invalidArgument)
+        }
+        guard try file.status().size >= end else { throw SystemError("memory region", .fileTooLarge) }
+        mapping = try MemoryMapping(file, count: count)
+        self.guestAddress = guestAddress
+        self.size = size
+        self.offset = offset
+    }
+
+    /// The region as a part of guest memory.
+    var region: MemoryRegion {
+        MemoryRegion(
+            guestAddress: guestAddress, range: mapping.range.slice(from: offset, count: Int(clamping: size)), fileOffset: UInt64(offset))
+    }
+}

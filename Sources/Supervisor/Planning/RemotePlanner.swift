@@ -1,0 +1,90 @@
+import Devices
+import Host
+import VhostUser
+import Virtio
+
+/// Connects to the vhost-user back-end of a device.
+struct RemotePlanner {
+    let vmName: String
+    let id: String
+    /// The JSON path of the device.
+    let key: String
+    let packedRing: Bool
+
+    /// The device behind the socket at `path`.
+    func make(_ profile: FrontendProfile, at path: String) throws(VMError) -> any VirtioDevice {
+        let place = "\(key).backend: \(path)"
+        let slot: Slot<OwnedDescriptor>
+        do { slot = Slot(try UnixSocket.connectWithoutWaiting(to: path)) } catch {
+            throw VMError(.resource, "\(place): \(error.errno); expected a vhost-user back-end that takes connections.")
+        }
+        guard let socket = slot.take() else { throw VMError(.failure, "\(place): no connection.") }
+        do { return try VhostUserFrontend(socket, profile) } catch { throw VMError(.resource, "\(place): \(error)") }
+    }
+
+    /// The profile of a device that is behind vhost-user; nil for one of ours.
+    func profile(_ settings: DeviceSettings) -> FrontendProfile? {
+        guard settings.vhostUserPath != nil else { return nil }
+        return switch settings.kind {
+        case .block(let block): profile(block)
+        case .network(let network): profile(network)
+        case .entropy: entropyProfile()
+        case .console: consoleProfile()
+        case .fileSystem(let files): profile(files)
+        }
+    }
+
+    private func profile(_ type: DeviceType, queues: Int, size: UInt16) -> FrontendProfile {
+        var profile = FrontendProfile(type, label: id, queueCount: queues, queueSize: size)
+        if !packedRing { profile.withheld.insert(.ringPacked) }
+        return profile
+    }
+
+    /// A disk; the back-end has its configuration space.
+    func profile(_ settings: BlockSettings) -> FrontendProfile {
+        var profile = profile(.block, queues: settings.queues, size: settings.queueSize)
+        profile.configurationSize = BlockSettings.configurationSpaceSize
+        profile.isStateless = true
+        if settings.queues == 1 { profile.withheld.insert(.blockMultiQueue) }
+        return profile
+    }
+
+    /// A network interface: the front-end has its address and the link's state, as every back-end expects.
+    func profile(_ settings: NetworkSettings) -> FrontendProfile {
+        var profile = profile(.network, queues: 2 * settings.queuePairs, size: settings.queueSize)
+        let own = settings.configuration(vmName: vmName, id: id, packedRing: packedRing)
+        profile.withheld.formUnion(.netControl)
+        profile.added = [.netMAC, .netStatus]
+        profile.configuration = own.mac.bytes + [1, 0] + [UInt8(settings.queuePairs), 0]
+        if let mtu = settings.mtu {
+            profile.added.insert(.netMTU)
+            profile.configuration += [UInt8(truncatingIfNeeded: mtu), UInt8(truncatingIfNeeded: mtu >> 8)]
+        }
+        return profile
+    }
+
+    /// A source of entropy.
+    func entropyProfile() -> FrontendProfile {
+        var profile = profile(.entropy, queues: 1, size: 256)
+        profile.isStateless = true
+        return profile
+    }
+
+    /// A console; its size, if it has one, is the back-end's to say.
+    func consoleProfile() -> FrontendProfile {
+        var profile = profile(.console, queues: 2, size: 256)
+        // One port, and no emergency write: configuration space has the size alone.
+        profile.withheld.formUnion([Features(bit: 1), Features(bit: 2)])
+        profile.configurationSize = 4
+        return profile
+    }
+
+    /// A shared directory: the front-end knows its name.
+    func profile(_ settings: FileSystemSettings) -> FrontendProfile {
+        var profile = profile(.fileSystem, queues: 1 + settings.queues, size: settings.queueSize)
+        // No notification queue (VIRTIO_FS_F_NOTIFICATION).
+        profile.withheld.insert(Features(bit: 0))
+        profile.configuration = settings.configurationSpace
+        return profile
+    }
+}

@@ -1,0 +1,105 @@
+import Host
+import Synchronization
+
+/// A front-end's connection to a back-end: requests go out one at a time, and each is answered in time or is the last.
+///
+/// A reply that is late would be taken for the answer to the next request, so after the first failure nothing is sent any more: whoever
+/// wants to go on needs a new connection.
+final class BackEndConnection: Sendable {
+    private struct State: ~Copyable {
+        let connection: MessageConnection
+        var acknowledges = false
+        var failure: VhostUserError?
+    }
+
+    private let state: Mutex<State>
+    private let stop: EventFD
+    private let patience: Int64
+
+    /// Takes a connected socket. A back-end gets `patience` milliseconds for each answer.
+    init(_ socket: consuming OwnedDescriptor, patience: Int64) throws(SystemError) {
+        let stop = try EventFD()
+        self.stop = stop
+        self.patience = patience
+        state = Mutex(State(connection: try MessageConnection(socket, stop: stop)))
+    }
+
+    /// What ended the connection; nil while it works.
+    var failure: VhostUserError? { state.withLock { $0.failure } }
+
+    /// From now on every request asks how it went (REPLY_ACK).
+    func acknowledgeAll() { state.withLock { $0.acknowledges = true } }
+
+    /// Ends the connection from another thread: a request that waits for its answer gives up.
+    func abandon() { stop.signal() }
+
+    /// Sends a request that has no answer of its own.
+    func send(_ message: FrontEndMessage, passing descriptors: [Int32] = []) throws(VhostUserError) {
+        let reply = try exchange(message, descriptors)
+        if case .number(let result)? = reply, result != 0 {
+            throw VhostUserError(.device, "The back-end refuses \(message.request.name) (\(result)).")
+        }
+    }
+
+    /// Asks for a number.
+    func number(_ message: FrontEndMessage) throws(VhostUserError) -> UInt64 {
+        guard case .number(let value)? = try exchange(message, []) else { throw Self.unanswered(message) }
+        return value
+    }
+
+    /// Stops a ring; where it stands.
+    func base(of queue: UInt32) throws(VhostUserError) -> UInt32 {
+        let message = FrontEndMessage.getRingBase(RingState(index: queue, value: 0))
+        guard case .ring(let state)? = try exchange(message, []) else { throw Self.unanswered(message) }
+        guard state.index == queue else { throw .violation("GET_VRING_BASE for queue \(queue) was answered for queue \(state.index).") }
+        return state.value
+    }
+
+    /// Reads configuration space.
+    func configuration(count: Int) throws(VhostUserError) -> [UInt8] {
+        let message = FrontEndMessage.getConfiguration(
+            ConfigurationAccess(offset: 0, bytes: Array(repeating: 0, count: count)))
+        guard case .configuration(let access)? = try exchange(message, []) else { throw Self.unanswered(message) }
+        guard let access, access.offset == 0, access.bytes.count == count else {
+            throw .violation("The back-end has no configuration space of \(count) bytes.")
+        }
+        return access.bytes
+    }
+
+    private static func unanswered(_ message: FrontEndMessage) -> VhostUserError {
+        .violation("\(message.request.name) was not answered.")
+    }
+
+    private func exchange(_ message: FrontEndMessage, _ descriptors: [Int32]) throws(VhostUserError) -> BackEndReply? {
+        try state.withLock { (state) throws(VhostUserError) -> BackEndReply? in
+            if let failure = state.failure { throw failure }
+            do throws(VhostUserError) {
+                return try Self.exchange(message, descriptors, state, patience)
+            } catch {
+                state.failure = error
+                throw error
+            }
+        }
+    }
+
+    private static func exchange(
+        _ message: FrontEndMessage, _ descriptors: [Int32], _ state: borrowing State, _ patience: Int64
+    ) throws(VhostUserError) -> BackEndReply? {
+        let request = message.request
+        let payload = message.payload
+        let wantsReply = request.hasReply || state.acknowledges
+        let header = MessageHeader(
+            request: request.rawValue, needsReply: state.acknowledges && !request.hasReply, size: payload.count)
+        try state.connection.send(header, payload, passing: descriptors)
+        guard wantsReply else { return nil }
+        let received: ReceivedMessage?
+        do { received = try state.connection.receive(within: patience) } catch {
+            throw VhostUserError(error.kind, "\(error.description.dropLast()), asked for \(request.name).")
+        }
+        guard let received else { throw VhostUserError(.silence, "The back-end has left, asked for \(request.name).") }
+        guard received.header.isReply, received.header.request == request.rawValue else {
+            throw .violation("\(request.name) was answered with message \(received.header.request).")
+        }
+        return try BackEndReply(to: request, received.payload.span)
+    }
+}

@@ -1,0 +1,33 @@
+public import Virtio
+
+/// What a front-end must know of a device that its back-end does not tell.
+public struct FrontendProfile: Sendable {
+    /// The kind of device.
+    public let deviceType: DeviceType
+    /// A short name, for log lines and thread names.
+    public let label: String
+    /// The number of queues that are to be served, at least 1.
+    public let queueCount: Int
+    /// Entries per queue, a power of two.
+    public let queueSize: UInt16
+    /// Features that are not offered although the back-end has them.
+    public var withheld: Features = []
+    /// Features that are the front-end's own, of which the back-end is not told unless it has them as well.
+    public var added: Features = []
+    /// Bytes of configuration space that the back-end serves; 0: none.
+    public var configurationSize = 0
+    /// Takes the place of what the back-end says in configuration space, from the beginning on.
+    public var configuration: [UInt8] = []
+    /// Whether there is nothing to save of the back-end but where its queues stand.
+    public var isStateless = false
+    /// How long a back-end may take for an answer, in milliseconds.
+    public var patience: Int64 = 10_000
+
+    /// A device with `queueCount` queues of `queueSize` entries and nothing else to know.
+    public init(_ deviceType: DeviceType, label: String, queueCount: Int, queueSize: UInt16) {
+        self.deviceType = deviceType
+        self.label = label
+        self.queueCount = queueCount
+        self.queueSize = queueSize
+    }
+}

@@ -1,0 +1,77 @@
+import GuestMemory
+import Host
+import Virtio
+import Virtqueue
+
+@testable import VhostUser
+
+/// A front-end with a fake back-end behind it, and all that it needs to be activated.
+final class FrontendRig {
+    static let queueCount = 2
+    static let queueSize: UInt16 = 64
+
+    let fake: FakeBackEnd
+    let frontend: VhostUserFrontend
+    let interrupts: CountingInterrupts
+    let memory: GuestMemory
+    private let features: Features
+
+    /// What the front-end knows of its device. `patience` is how long its back-end may take, in milliseconds.
+    static func profile(patience: Int64 = Timeout.patience) -> FrontendProfile {
+        var profile = FrontendProfile(.entropy, label: "fake", queueCount: queueCount, queueSize: queueSize)
+        profile.configurationSize = 60
+        profile.isStateless = true
+        profile.patience = patience
+        return profile
+    }
+
+    init(
+        _ script: FakeBackEnd.Script = FakeBackEnd.Script(), packed: Bool = false, isShared: Bool = true, patience: Int64 = Timeout.patience
+    ) throws {
+        let fake = try FakeBackEnd(script)
+        self.fake = fake
+        frontend = try VhostUserFrontend(try fake.socket(), Self.profile(patience: patience))
+        interrupts = try CountingInterrupts()
+        memory = try GuestMemory(ranges: [0..<1 << 20], isShared: isShared)
+        features = packed ? [.version1, .ringPacked] : [.version1]
+    }
+
+    private func queue(_ index: Int) throws -> ActiveQueue {
+        var configuration = QueueConfiguration(maxSize: Self.queueSize)
+        configuration.ready = true
+        configuration.descriptorArea = 0x1000 + UInt64(index) * 0x1_0000
+        configuration.driverArea = configuration.descriptorArea + 0x4000
+        configuration.deviceArea = configuration.descriptorArea + 0x8000
+        let ring = try GuestQueue(configuration, features: features.ring, memory: memory)
+        return ActiveQueue(index: index, ring: ring, kick: try EventFD())
+    }
+
+    /// DRIVER_OK, with all queues.
+    func activate(interrupt: (any InterruptSink)? = nil) throws {
+        var queues = QueueSet(count: Self.queueCount)
+        for index in 0..<Self.queueCount { queues.put(try queue(index)) }
+        try frontend.activate(
+            Activation(memory: memory, interrupt: Interrupt(interrupt ?? interrupts), features: features, queues: queues))
+    }
+
+    /// Starts a queue that has been stopped.
+    func startQueue(_ index: Int) throws { try frontend.startQueue(try queue(index)) }
+
+    /// Takes all queues back; where they stood, or nil when the device was not active.
+    func sleep() throws -> [QueuePosition]? {
+        guard var queues = try frontend.sleep() else { return nil }
+        var positions: [QueuePosition] = []
+        for index in 0..<queues.count {
+            if let queue = queues.take(index) { positions.append(queue.ring.position) }
+        }
+        return positions
+    }
+
+    /// Configuration space as a driver reads it.
+    func configuration(at offset: Int = 0, count: Int = 60) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0xee, count: count)
+        var span = bytes.mutableSpan
+        frontend.readConfiguration(at: offset, into: &span)
+        return bytes
+    }
+}
