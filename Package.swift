@@ -41,6 +41,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     ],
     targets: [
+        .systemLibrary(name: "CSeccomp", providers: [.apt(["libseccomp-dev"])]),
+        .systemLibrary(name: "CCapability", providers: [.apt(["libcap-dev"])]),
         // C: what Swift cannot express.
         .target(name: "CAtomics"),
         .target(name: "CLinux"),
@@ -58,6 +60,8 @@ let package = Package(
         module("Devices", imports: ["CLinux", "Virtqueue", "Host", "GuestMemory", "Schema", "Virtio"]),
         module("VhostUser", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio"]),
 
+        module("Jail", imports: ["CLinux", "CSeccomp", "CCapability", "Host"]),
+
         // The machine.
         module("Hypervisor", imports: ["CLinux", "Virtqueue", "Host", "GuestMemory"]),
         module("Transport", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor"]),
@@ -72,7 +76,7 @@ let package = Package(
         module(
             "Supervisor",
             imports: [
-                "CLinux", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "Hypervisor", "Machine",
+                "CLinux", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "Jail", "Hypervisor", "Machine",
                 "Snapshot",
                 "VirtualMachine",
                 .product(name: "Logging", package: "swift-log"),
@@ -92,12 +96,17 @@ let package = Package(
         // What several test targets share.
         .target(name: "TestSupport", dependencies: ["Schema"], path: "Tests/Support", swiftSettings: strict),
 
+        // What tries to break out of a jail.
+        .target(name: "CProbe", path: "Tests/Jail/CProbe"),
+        .executableTarget(name: "JailProbe", dependencies: ["CProbe", "Host", "Jail"], path: "Tests/Jail/Probe", swiftSettings: strict),
+
         // Tests mirror the targets.
         tests("ChecksTests", of: []),
         tests("HypervisorTests", of: ["Virtqueue", "Host", "GuestMemory", "Hypervisor"]),
         tests("SchemaTests", of: ["Schema", "TestSupport"]),
         tests("HostTests", of: ["Host", "Virtqueue"]),
         tests("GuestMemoryTests", of: ["Virtqueue", "Host", "GuestMemory", "TestSupport"]),
+        tests("JailTests", of: ["CProbe", "Host", "Jail", "JailProbe"]),
         tests("VirtioTests", of: ["Virtio"]),
         tests("TransportTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "TestSupport"]),
         tests(

@@ -20,7 +20,8 @@ struct Swvmm: ParsableCommand {
         subcommands: [
             RunCommand.self, RestoreCommand.self, ListCommand.self, InfoCommand.self, SleepCommand.self, WakeCommand.self,
             SnapshotCommand.self,
-            StopCommand.self, PowerButtonCommand.self, EventsCommand.self, ConfigCommand.self, DoctorCommand.self, VersionCommand.self,
+            StopCommand.self, PowerButtonCommand.self, EventsCommand.self, DeviceCommand.self, ConfigCommand.self,
+            DoctorCommand.self, VersionCommand.self,
         ])
 }
 
@@ -28,6 +29,8 @@ struct Swvmm: ParsableCommand {
 enum Main {
     static func main() {
         let arguments = Array(CommandLine.arguments.dropFirst())
+        // Before any parser: a device's process starts in the time that one takes.
+        if arguments.first == DeviceProcess.argument { DeviceProcess.run() }
         do {
             if let source = plainSource(arguments) {
                 let code = try VMRunner(source, log: LogSettings(level: .notice, format: .text)).run()

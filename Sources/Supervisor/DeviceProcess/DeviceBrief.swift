@@ -1,0 +1,63 @@
+import Devices
+import Host
+import Schema
+import Virtio
+import Virtqueue
+
+/// What a device's process is told before it begins: on a memory file that it inherits.
+struct DeviceBrief {
+    /// The device, as in `vm.json` with every default filled in.
+    let device: JSONValue
+    /// The VM's name, of which MAC addresses are derived.
+    let vmName: String
+    /// Whether the process is in a user namespace.
+    let hasUserNamespace: Bool
+    /// How much is logged, and how.
+    let log: LogSettings
+
+    /// Where the process finds what it inherits; descriptors of the device come behind.
+    enum Descriptor {
+        static let control: Int32 = 3
+        static let socket: Int32 = 4
+        static let brief: Int32 = 5
+        static let device: Int32 = 6
+    }
+
+    init(_ device: JSONValue, vmName: String, hasUserNamespace: Bool, log: LogSettings) {
+        self.device = device
+        self.vmName = vmName
+        self.hasUserNamespace = hasUserNamespace
+        self.log = log
+    }
+
+    private var document: JSONValue {
+        [
+            "device": device, "vmName": .string(vmName), "hasUserNamespace": .bool(hasUserNamespace),
+            "logLevel": .string(log.level.rawValue), "logFormat": .string(log.format.rawValue),
+        ]
+    }
+
+    /// The brief as a file to inherit.
+    func file() throws(SystemError) -> OwnedDescriptor {
+        let bytes = Array(JSONText.encode(document, compact: true).utf8)
+        let file = try makeMemoryFile(name: "brief", size: 0)
+        try file.writeAll(bytes)
+        return file
+    }
+
+    /// The brief that this process inherited.
+    static func inherited() throws -> (brief: DeviceBrief, settings: DeviceSettings) {
+        let file = try OwnedDescriptor.adopting(inherited: Descriptor.brief)
+        var bytes = [UInt8](repeating: 0, count: Int(clamping: try file.size()))
+        var span = bytes.mutableSpan
+        var untyped = span.untyped
+        guard try file.read(into: &untyped, at: 0) == untyped.byteCount, case .object(let members) = try JSONText.decode(bytes),
+            let device = members["device"], case .string(let vmName)? = members["vmName"],
+            case .bool(let hasUserNamespace)? = members["hasUserNamespace"], case .string(let level)? = members["logLevel"],
+            case .string(let format)? = members["logFormat"]
+        else { throw DeviceError("The device's process was started without a brief.") }
+        let settings = try ConfigDocument.decode(device, resolvePath: { $0 }, DeviceSettings.init).value
+        let log = LogSettings(level: LogLevel(rawValue: level) ?? .notice, format: LogFormat(rawValue: format) ?? .text)
+        return (DeviceBrief(device, vmName: vmName, hasUserNamespace: hasUserNamespace, log: log), settings)
+    }
+}

@@ -1,0 +1,148 @@
+import CLinux
+import Host
+import Jail
+import Schema
+import Synchronization
+import Virtqueue
+
+/// A device's process, as its supervisor has it. It ends with this object.
+final class DeviceChild: Sendable {
+    /// How a device's process ended, for a person.
+    struct End: Sendable, Equatable {
+        /// Nobody asked for it.
+        let isFailure: Bool
+        /// One sentence, without the name of the device.
+        let sentence: String
+    }
+
+    private struct State: ~Copyable {
+        var child: ChildProcess?
+        var text: [UInt8] = []
+        var violation: String?
+        var error: String?
+    }
+
+    /// Its process id.
+    let processID: Int32
+    /// Becomes readable when the process ends.
+    let endDescriptor: Int32
+    private let control: OwnedDescriptor
+    private let state: Mutex<State>
+
+    /// How long a process may take to be ready, in milliseconds.
+    private static let patience: Int64 = 10_000
+
+    /// Starts the process of a device that `brief` describes. It inherits `socket`, on which front-ends come, and the device's descriptors.
+    /// Call it on the main thread: a child ends with the thread that started it.
+    init(_ brief: DeviceBrief, id: String, socket: borrowing OwnedDescriptor, _ descriptors: borrowing PassedDescriptors) throws(VMError) {
+        let pair = try VMError.host("make a socket") { () throws(SystemError) in try SocketPair() }
+        let file = try VMError.host("make a file for a device's process") { () throws(SystemError) in try brief.file() }
+        let nowhere = try VMError.host("open /dev/null") { () throws(SystemError) in try OwnedDescriptor.open("/dev/null", flags: O_RDWR) }
+        var inherited = [
+            InheritedDescriptor(nowhere.rawValue, as: 0), InheritedDescriptor(nowhere.rawValue, as: 1), InheritedDescriptor(2, as: 2),
+            InheritedDescriptor(pair.second.rawValue, as: DeviceBrief.Descriptor.control),
+            InheritedDescriptor(socket.rawValue, as: DeviceBrief.Descriptor.socket),
+            InheritedDescriptor(file.rawValue, as: DeviceBrief.Descriptor.brief),
+        ]
+        for (index, raw) in descriptors.rawValues.enumerated() {
+            inherited.append(InheritedDescriptor(raw, as: DeviceBrief.Descriptor.device + Int32(truncatingIfNeeded: index)))
+        }
+        let namespaces: Namespaces = brief.hasUserNamespace ? Namespaces.all.union(.users) : .all
+        let child: ChildProcess
+        do {
+            child = try ChildProcess(
+                path: "/proc/self/exe", arguments: ["swvmm", DeviceProcess.argument, id], environment: [], descriptors: inherited,
+                namespaces: namespaces)
+        } catch {
+            let remedy =
+                brief.hasUserNamespace
+                ? "; an ordinary user needs user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)" : ""
+            throw VMError(.host, "The process of device \"\(id)\" cannot be started (\(error))\(remedy).")
+        }
+        processID = child.processID
+        endDescriptor = child.descriptor.rawValue
+        control = try VMError.host("keep a socket") { () throws(SystemError) in try pair.first.duplicate() }
+        state = Mutex(State(child: child))
+        try VMError.host("use a socket") { () throws(SystemError) in try control.setNonBlocking() }
+    }
+
+    /// Waits until the device is ready to serve, behind a closed jail.
+    func waitUntilReady(id: String) throws(VMError) {
+        let deadline = MonotonicTime.now + Self.patience
+        do {
+            let poller = try Poller()
+            try poller.add(control.rawValue, token: 0)
+            while true {
+                let left = deadline - MonotonicTime.now
+                guard left > 0 else { throw VMError(.host, "Device \"\(id)\" was not ready in \(Self.patience / 1000) seconds.") }
+                try poller.wait(timeoutMilliseconds: Int32(clamping: left)) { _ in }
+                switch try take() {
+                case .ready: return
+                case .nothing: break
+                case .ended: throw VMError(.host, "Device \"\(id)\" did not start: \(finish(afterMilliseconds: 1000).sentence)")
+                }
+            }
+        } catch let error as VMError {
+            throw error
+        } catch {
+            throw VMError(.host, "The host could not wait for device \"\(id)\" (\(error)).")
+        }
+    }
+
+    private enum News {
+        case ready
+        case nothing
+        case ended
+    }
+
+    /// Reads what the process has said.
+    private func take() throws(SystemError) -> News {
+        while true {
+            let bytes: [UInt8]
+            do throws(SystemError) { bytes = try control.readSome(4096) } catch {
+                if error.errno == .wouldBlock { return .nothing }
+                return .ended
+            }
+            if bytes.isEmpty { return .ended }
+            let isReady = state.withLock { state in
+                state.text += bytes
+                var isReady = false
+                while let end = state.text.firstIndex(of: UInt8(ascii: "\n")) {
+                    let line = Array(state.text[..<end])
+                    state.text.removeFirst(end + 1)
+                    guard case .object(let members)? = try? JSONText.decode(line) else { continue }
+                    if members["ready"] != nil { isReady = true }
+                    if case .string(let sentence)? = members["error"] { state.error = sentence }
+                    if case .integer(let number)? = members["seccomp"], case .integer(let architecture)? = members["architecture"] {
+                        state.violation = SystemCalls.name(of: Int(number), architecture: UInt32(truncatingIfNeeded: architecture))
+                    }
+                }
+                // A process that says nothing sensible says nothing.
+                if state.text.count > 65536 { state.text = [] }
+                return isReady
+            }
+            if isReady { return .ready }
+        }
+    }
+
+    /// Ends the process, unless it has ended, and says how that was. It is asked by hanging up, and killed when it does not obey in time.
+    func finish(afterMilliseconds grace: Int32) -> End {
+        _ = try? take()
+        control.hangUp()
+        let status: ExitStatus? = state.withLock { state in
+            guard var child = state.child.take() else { return nil }
+            if let status = try? child.wait(timeoutMilliseconds: grace) { return status }
+            return child.terminate(graceMilliseconds: 0)
+        }
+        _ = try? take()
+        let (violation, error) = state.withLock { ($0.violation, $0.error) }
+        if let violation {
+            return End(isFailure: true, sentence: "process \(processID) made the system call \(violation), which its policy forbids.")
+        }
+        if let error { return End(isFailure: true, sentence: error) }
+        switch status {
+        case .exited(0)?, nil: return End(isFailure: false, sentence: "process \(processID) has ended.")
+        case let status?: return End(isFailure: true, sentence: "process \(processID) \(status).")
+        }
+    }
+}

@@ -1,0 +1,52 @@
+import CLinux
+import Devices
+import Host
+import Jail
+import Logging
+import Schema
+import VhostUser
+import Virtio
+
+/// The inside of a device's process: puts the device together from what it inherited, closes the jail, and serves.
+public enum DeviceProcess {
+    /// The first argument of a program that is started as a device's process.
+    public static let argument = "device-process"
+
+    /// Runs until the supervisor hangs up or the only front-end that can come has left.
+    public static func run() -> Never {
+        let control: ControlLine
+        do { control = try ControlLine(inherited: DeviceBrief.Descriptor.control) } catch { leave(with: ExitCode.failure.rawValue) }
+        do {
+            try serve(control)
+            leave(with: ExitCode.success.rawValue)
+        } catch {
+            control.send(["error": .string("\(error)")])
+            leave(with: ExitCode.failure.rawValue)
+        }
+    }
+
+    private static func serve(_ control: ControlLine) throws {
+        let (brief, settings) = try DeviceBrief.inherited()
+        let log = brief.log
+        LoggingSystem.bootstrap { log.makeHandler(label: $0) }
+        ignoreBrokenPipes()
+        var descriptors = PassedDescriptors(inheritedFrom: DeviceBrief.Descriptor.device)
+        let device = try DeviceAssembly(vmName: brief.vmName).make(settings, &descriptors)
+        let raw = try OwnedDescriptor.adopting(inherited: DeviceBrief.Descriptor.socket)
+        let isListening = try raw.isListening()
+        let socket = DeviceSocket(raw, isListening: isListening)
+        let stop = try EventFD()
+        guard let policy = try Policy.builtIn("\(device.deviceType)") else {
+            throw DeviceError("No policy is known for \(device.deviceType).")
+        }
+        try ProcessJail.close(
+            ProcessJail.Settings(policy: policy, report: DeviceBrief.Descriptor.control), inUserNamespace: brief.hasUserNamespace)
+        device.onDeviceSandboxed()
+        // The first byte that anybody but the supervisor could have written is read after this.
+        let listener = try control.onEnd { stop.signal() }
+        control.send(["ready": true])
+        let failure = socket.serve(device, logger: Logger(label: "swvmm.\(settings.id)"), stop: stop)
+        listener.stop()
+        if let failure { throw failure }
+    }
+}

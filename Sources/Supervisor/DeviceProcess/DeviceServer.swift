@@ -1,0 +1,96 @@
+import CLinux
+import Devices
+import Host
+import Logging
+
+/// `swvmm device`: one device for the vhost-user front-ends of others.
+public struct DeviceServer: Sendable {
+    /// Where front-ends come from.
+    public enum Door: Sendable {
+        /// A Unix socket that is made there; one front-end after the other.
+        case path(String)
+        /// A descriptor that was inherited: a listening socket, or one that is connected already.
+        case descriptor(Int32)
+    }
+
+    private let arguments: DeviceArguments
+    private let door: Door
+    private let log: LogSettings
+
+    /// Will serve a device.
+    public init(_ arguments: DeviceArguments, door: Door, log: LogSettings) {
+        self.arguments = arguments
+        self.door = door
+        self.log = log
+    }
+
+    private enum Token {
+        static let signal: UInt64 = 1
+        static let done: UInt64 = 2
+    }
+
+    /// Serves until SIGTERM, SIGINT or SIGHUP, or until the only front-end that can come has left. The device lives in a jailed process of its
+    /// own; this one has opened what it needs and removes it in the end.
+    public func run() throws(VMError) {
+        let log = log
+        LoggingSystem.bootstrap { log.makeHandler(label: $0) }
+        let (settings, document) = try arguments.settings()
+        ignoreBrokenPipes()
+        let signals = try VMError.host("block signals") { () throws(SystemError) in try SignalEvents([SIGTERM, SIGINT, SIGHUP]) }
+        var planner = DevicePlanner(vmName: settings.id)
+        let descriptors: PassedDescriptors
+        do { descriptors = try planner.open(settings, key: "", terminal: nil) } catch {
+            throw VMError(error.code, error.message.hasPrefix(".") ? String(error.message.dropFirst()) : error.message)
+        }
+        let (helpers, made) = (planner.helpers, planner.made)
+        defer {
+            for helper in helpers { helper.stop() }
+            for path in made { removeFile(path) }
+        }
+        let socket = try open()
+        defer { if case .path(let path) = door { removeFile(path) } }
+        let brief = DeviceBrief(document, vmName: settings.id, hasUserNamespace: !HostFacts.isRoot, log: log)
+        let child = try DeviceChild(brief, id: settings.id, socket: socket, descriptors)
+        try child.waitUntilReady(id: settings.id)
+        Logger(label: "swvmm").info("device \"\(settings.id)\" is served by process \(child.processID)")
+        let wasAsked = try wait(for: child, signals)
+        let end = child.finish(afterMilliseconds: wasAsked ? 2000 : 0)
+        guard !wasAsked, end.isFailure else { return }
+        throw VMError(.failure, "Device \"\(settings.id)\" has failed: \(end.sentence)")
+    }
+
+    /// Waits until somebody wants the end, or the process has ended by itself.
+    private func wait(for child: DeviceChild, _ signals: borrowing SignalEvents) throws(VMError) -> Bool {
+        try VMError.host("wait for a device") { () throws(SystemError) in
+            let poller = try Poller()
+            try poller.add(signals.rawValue, token: Token.signal)
+            try poller.add(child.endDescriptor, token: Token.done)
+            var isDone = false
+            var wasAsked = false
+            while !isDone, !wasAsked {
+                try poller.wait { event in
+                    if event.token == Token.done { isDone = true } else { wasAsked = signals.next() != nil }
+                }
+            }
+            return wasAsked
+        }
+    }
+
+    private func open() throws(VMError) -> OwnedDescriptor {
+        switch door {
+        case .path(let path):
+            do { return try listenTakingOver(AbsolutePath.of(path)) } catch {
+                throw VMError(
+                    .resource, "\(path): \(error.errno); expected a path of at most 107 bytes where a Unix socket can be made.")
+            }
+        case .descriptor(let raw):
+            do throws(SystemError) {
+                let descriptor = try OwnedDescriptor.duplicating(inherited: raw)
+                guard descriptor.isSocket() else { throw SystemError("getsockopt", .notSocket) }
+                return descriptor
+            } catch {
+                throw VMError(.resource, "descriptor \(raw): \(error.errno); expected a Unix socket, listening or connected.")
+            }
+        }
+    }
+}

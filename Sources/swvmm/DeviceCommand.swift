@@ -1,0 +1,70 @@
+public import ArgumentParser
+import Schema
+public import Supervisor
+
+/// `swvmm device`.
+struct DeviceCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "device", abstract: "Serve one device to another VMM over vhost-user.",
+        discussion: """
+            The settings are those of an entry of 'devices' in vm.json, as KEY=VALUE; what is no JSON is a string, a dot leads into \
+            an object:
+
+              swvmm device block --socket disk.sock path=disk.img readOnly=true
+              swvmm device net --socket net.sock backend.tap=tap0
+              swvmm device rng --socket rng.sock
+              swvmm device console --socket con.sock backend.file=console.log
+
+            Front-ends are served one after the other until SIGTERM or SIGINT. Their RAM must be shared (in QEMU: -object \
+            memory-backend-memfd,share=on).
+            """)
+
+    @Argument(help: "The kind of device: block, net, rng or console.")
+    var kind: DeviceKind
+
+    @Option(
+        name: [.customLong("socket"), .customLong("socket-path")],
+        help: ArgumentHelp("Make a Unix socket here and listen on it.", valueName: "path"))
+    var socket: String?
+
+    @Option(help: ArgumentHelp("Use this inherited socket, listening or connected.", valueName: "number"))
+    var fd: Int32?
+
+    @Option(help: ArgumentHelp("The same as path=FILE, for block.", valueName: "file"))
+    var blkFile: String?
+
+    @Flag(help: "The same as readOnly=true, for block.")
+    var readOnly = false
+
+    @Flag(help: "Print what management programs want to know, as JSON, and leave.")
+    var printCapabilities = false
+
+    @Argument(help: ArgumentHelp("Settings of the device.", valueName: "key=value"))
+    var settings: [String] = []
+
+    @OptionGroup var logging: LoggingOptions
+
+    func validate() throws {
+        guard !printCapabilities else { return }
+        guard (socket == nil) != (fd == nil) else { throw ValidationError("expected either --socket PATH or --fd NUMBER.") }
+        guard kind == .block || (blkFile == nil && !readOnly) else {
+            throw ValidationError("--blk-file and --read-only belong to block.")
+        }
+    }
+
+    func run() throws {
+        if printCapabilities {
+            print(JSONText.encode(kind.capabilities), terminator: "")
+            return
+        }
+        var device = DeviceArguments(kind)
+        if let blkFile { try device.set("path", .string(blkFile)) }
+        if readOnly { try device.set("readOnly", true) }
+        for setting in settings { try device.set(setting) }
+        let door: DeviceServer.Door =
+            if let fd { .descriptor(fd) } else { .path(socket ?? "") }
+        try DeviceServer(device, door: door, log: logging.log).run()
+    }
+}
+
+extension DeviceKind: ExpressibleByArgument {}

@@ -1,0 +1,56 @@
+import CProbe
+import Host
+import Testing
+
+@testable import Jail
+
+/// A process in the jail of a kind of device tries, one by one, what it must not be able to do.
+@Suite("Jail, tried from inside")
+struct JailTests {
+    private static let attempts = Array((Int32(0)...).lazy.prefix { unsafe probe_name($0) != nil })
+
+    private static func name(_ index: Int32) -> String {
+        guard let name = unsafe probe_name(index) else { return "" }
+        return unsafe String(cString: name)
+    }
+
+    private static var program: String {
+        // Beside the test bundle.
+        let bundle = CommandLine.arguments.first { $0.hasSuffix(".xctest") } ?? CommandLine.arguments[0]
+        return bundle.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/") + "/JailProbe"
+    }
+
+    /// How a process in the jail of `kind` ended, and what was reported.
+    private func run(_ kind: String, _ index: Int32) throws -> (status: Host.ExitStatus?, report: String) {
+        let report = try Pipe()
+        let isRoot = HostFacts.isRoot
+        var child = try ChildProcess(
+            path: Self.program, arguments: ["JailProbe", kind, "\(index)", isRoot ? "root" : "user"],
+            descriptors: [InheritedDescriptor(report.writer.rawValue, as: 3)], namespaces: isRoot ? .all : Namespaces.all.union(.users))
+        let status = try child.wait(timeoutMilliseconds: 30_000)
+        try report.reader.setNonBlocking()
+        let bytes = (try? report.reader.readSome(4096)) ?? []
+        return (status, String(decoding: bytes, as: UTF8.self))
+    }
+
+    @Test("What is allowed goes through", arguments: ["block", "net", "rng", "console"])
+    func nothing(_ kind: String) throws {
+        let result = try run(kind, 0)
+        #expect(result.status == .exited(0))
+        #expect(result.report == "")
+    }
+
+    @Test("Whatever else is tried ends the process, and the report names it", arguments: attempts.dropFirst())
+    func attempt(_ index: Int32) throws {
+        let result = try run("block", index)
+        #expect(result.status == .exited(159), "\(Self.name(index))")
+        #expect(result.report.hasPrefix("{\"seccomp\":"), "\(Self.name(index)): \(result.report)")
+    }
+
+    @Test("A report's number becomes a name")
+    func names() {
+        #expect(SystemCalls.name(of: 41, architecture: 0xc000_003e) == "socket")
+        #expect(SystemCalls.name(of: 20, architecture: 0x4000_0003) == "getpid")
+        #expect(SystemCalls.name(of: 99999, architecture: 0xc000_003e) == "number 99999")
+    }
+}
