@@ -77,7 +77,8 @@ struct NetworkCountersTests {
         #expect(net.device.counters == counts(["framesSent": 1, "bytesSent": 100, "framesDropped": 9]))
     }
 
-    @Test("A frame that waits for buffers through sleep and reset of a stream's device counts once, when it arrives", arguments: Rings.local)
+    @Test(
+        "A frame that waits for buffers through sleep and reset of a stream's device counts once, when it arrives", arguments: Rings.local)
     func waitingFrame(_ rings: Rings) throws {
         let (net, peer) = try NetworkHarness.stream(rings)
         var random = Random(seed: 63)
