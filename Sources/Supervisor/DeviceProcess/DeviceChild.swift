@@ -95,9 +95,12 @@ final class DeviceChild: Sendable {
         case ended
     }
 
+    /// The most reads at a time: a process that was taken over and never stops talking must not keep us from ending it.
+    private static let mostReads = 64
+
     /// Reads what the process has said.
     private func take() throws(SystemError) -> News {
-        while true {
+        for _ in 0..<Self.mostReads {
             let bytes: [UInt8]
             do throws(SystemError) { bytes = try control.readSome(4096) } catch {
                 if error.errno == .wouldBlock { return .nothing }
@@ -123,6 +126,7 @@ final class DeviceChild: Sendable {
             }
             if isReady { return .ready }
         }
+        return .nothing
     }
 
     /// Ends the process, unless it has ended, and says how that was. It is asked by hanging up, and killed when it does not obey in time.

@@ -10,8 +10,6 @@ struct BackendMemory {
 
     private var regions: [Region] = []
 
-    var count: Int { regions.count }
-
     /// Maps a region that `request` brought. It may not overlap another one, in either address space.
     mutating func add(
         _ description: MemoryRegionDescription, _ file: consuming OwnedDescriptor, _ request: String

@@ -53,7 +53,8 @@ extension BackendSession {
         try settle(index)
         rings[index].kick = nil
         signals.setCall(index, nil)
-        let word = rings[index].position?.vhostUserWord(features.ring.format) ?? rings[index].base ?? 0
+        // A base that was set since the ring stopped is newer than where it stopped.
+        let word = rings[index].base ?? rings[index].position?.vhostUserWord(features.ring.format) ?? 0
         return RingState(index: ring.index, value: word)
     }
 
@@ -138,7 +139,8 @@ extension BackendSession {
             return ActiveQueue(
                 index: index, ring: try GuestQueue(configuration, features: features.ring, position: start, memory: memory), kick: kick)
         } catch {
-            report("queue \(index) cannot be used: \(error)")
+            // Once until the reset: every further message about the ring comes by here again.
+            if !signals.needsReset { report("queue \(index) cannot be used: \(error)") }
             signals.deviceNeedsReset()
             return nil
         }

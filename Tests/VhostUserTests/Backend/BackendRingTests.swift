@@ -36,6 +36,9 @@ struct BackendRingTests {
             // It stands still: what is asked for now waits until it goes on.
             try queue.submit(writable: [driver.place([0])])
             #expect(try driver.peer.ask(.getRingBase(queue.state())) == stand)
+            // A base that is set meanwhile is where it stands.
+            try driver.peer.send(.setRingBase(queue.state(7)))
+            #expect(try driver.peer.ask(.getRingBase(queue.state())) == .ring(queue.state(7)))
             try queue.start(on: driver.peer, base: position.vhostUserWord(features.ring.format))
             #expect(try queue.wait() == 1)
         }
