@@ -32,6 +32,25 @@ public final class EventFD: Sendable {
         return unsafe eventfd_read(descriptor.rawValue, &count) == 0
     }
 
+    /// Whether the counter is not 0, without a change to it.
+    public var isSignalled: Bool {
+        var entry = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
+        return unsafe poll(&entry, 1, 0) > 0
+    }
+
+    /// Waits until it is signalled, for at most `milliseconds`, without a change to the counter, so that everybody who waits sees it; false
+    /// when the time is up.
+    public func waitWithoutDraining(milliseconds: Int64) -> Bool {
+        let deadline = MonotonicTime.now + milliseconds
+        while true {
+            var entry = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
+            let left = max(deadline - MonotonicTime.now, 0)
+            // A signal ends it early: look again.
+            if unsafe poll(&entry, 1, Int32(clamping: left)) > 0 { return true }
+            if left == 0 { return false }
+        }
+    }
+
     /// Waits until the counter is not 0, for at most `timeoutMilliseconds` (nil: without limit), and sets it to 0; false when the time is up.
     public func wait(timeoutMilliseconds: Int64? = nil) -> Bool {
         let deadline = timeoutMilliseconds.map { MonotonicTime.now + $0 }

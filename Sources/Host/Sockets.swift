@@ -138,6 +138,12 @@ extension OwnedDescriptor {
     /// Ends a socket's stream in our direction: the peer reads the end. Nothing happens when it has gone.
     public borrowing func hangUp() { _ = shutdown(rawValue, Int32(SHUT_WR)) }
 
+    /// Whether the peer of a socket has closed its end, or ended what it sends.
+    public var isHungUp: Bool {
+        var entry = pollfd(fd: rawValue, events: Int16(SWV_POLLRDHUP), revents: 0)
+        return unsafe poll(&entry, 1, 0) > 0
+    }
+
     /// Waits until there is room to write, for at most `milliseconds`; false when the time is up (or a signal came).
     public borrowing func waitWritable(milliseconds: Int32) throws(SystemError) -> Bool {
         var entry = pollfd(fd: rawValue, events: Int16(POLLOUT), revents: 0)

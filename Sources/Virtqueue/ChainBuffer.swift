@@ -85,6 +85,9 @@ struct ChainState {
     @usableFromInline var slots: UInt16 = 0
     /// Where the chain was popped.
     @usableFromInline var origin = RingCursor(index: 0, wrap: true)
+    /// What the queue's log of chains in flight calls the chain, and whether it came from there.
+    @usableFromInline var key: UInt16 = 0
+    @usableFromInline var isAgain = false
 
     @inlinable
     init(capacity: Int) {

@@ -97,5 +97,6 @@ struct ChainBuilder {
         unsafe chain.state.pointee.id = id
         unsafe chain.state.pointee.slots = slots
         unsafe chain.state.pointee.origin = origin
+        unsafe chain.state.pointee.isAgain = false
     }
 }

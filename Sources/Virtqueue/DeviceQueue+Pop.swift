@@ -20,6 +20,16 @@ extension DeviceQueue {
         let size = ring.size
         let head = ring.availableEntry(available.index)
         guard head < size else { throw .headOutOfRange(head, size: size) }
+        try collectSplit(head, into: &chain)
+        available.index &+= 1
+        if log != nil { unsafe chain.state.pointee.key = log?.begin(split: head) ?? 0 }
+        return true
+    }
+
+    /// The chain whose first descriptor is `head`, which is below the size.
+    @inlinable @inline(__always)
+    func collectSplit(_ head: UInt16, into chain: inout ChainBuffer) throws(QueueFault) {
+        let size = ring.size
         var builder = ChainBuilder(limit: size)
         var index = head
         while true {
@@ -37,8 +47,35 @@ extension DeviceQueue {
             guard index < size else { throw .nextOutOfRange(index, size: size) }
         }
         try builder.finish(&chain, id: head, slots: 1, origin: available)
-        available.index &+= 1
-        return true
+    }
+
+    /// A chain that another process had popped before it ended.
+    @usableFromInline
+    mutating func popAgain(into chain: inout ChainBuffer) throws(QueueFault) {
+        guard let key = log?.takeAgain() else { return }
+        if ring.isPacked {
+            var builder = ChainBuilder(limit: ring.size)
+            let slots = log?.count(key) ?? 1
+            var current = key
+            var id: UInt16 = 0
+            for number in 0..<slots {
+                guard let descriptor = log?.descriptor(current) else { break }
+                id = descriptor.tag
+                if descriptor.isIndirect {
+                    // As it was when it was popped: alone (2.8.8.1).
+                    guard ring.features.indirect, number == 0, slots == 1 else { throw .indirectInChain }
+                    builder = try builder.appendingTable(descriptor, to: &chain, head: id, ring: ring, memory: memory)
+                } else {
+                    try builder.append(descriptor, to: &chain, head: id, ring: ring, memory: memory)
+                }
+                current = log?.next(current) ?? 0
+            }
+            try builder.finish(&chain, id: id, slots: slots, origin: available)
+        } else {
+            try collectSplit(key, into: &chain)
+        }
+        unsafe chain.state.pointee.key = key
+        unsafe chain.state.pointee.isAgain = true
     }
 
     @inlinable
@@ -74,6 +111,7 @@ extension DeviceQueue {
         }
         // The id of a list is the one in its last descriptor (2.8.7).
         try builder.finish(&chain, id: descriptor.tag, slots: slots, origin: available)
+        if log != nil { unsafe chain.state.pointee.key = log?.begin(packed: ring, origin: available, slots: slots) ?? 0 }
         available = cursor
         return true
     }

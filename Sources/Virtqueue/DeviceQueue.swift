@@ -23,15 +23,21 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
     @usableFromInline var unpublished: UInt16
     @usableFromInline var batch: PackedBatch
     @usableFromInline var notificationsRequested: Bool
+    /// Where chains in flight are noted, if somebody wants to know.
+    @usableFromInline var log: InFlightLog?
 
-    /// Takes over a queue that the driver has set up, at its start or at the position where it stood. Nothing is written.
+    /// Takes over a queue that the driver has set up, at its start or at the position where it stood. Nothing is written, unless there is a
+    /// `log`: then what is in it decides where the queue stands, if the process that wrote it could not stop the queue.
     ///
     /// - Throws: `QueueFault` when size, alignment or place of an area are not allowed, or the position does not fit the queue.
     @inlinable
     public init(
-        _ configuration: QueueConfiguration, features: RingFeatures, position: QueuePosition = .initial, memory: Memory
+        _ configuration: QueueConfiguration, features: RingFeatures, position: QueuePosition = .initial, memory: Memory,
+        log: consuming InFlightLog? = nil
     ) throws(QueueFault) {
         let ring = try Ring(configuration, features: features, memory: memory)
+        var log = log
+        let position = log?.recover(ring, position) ?? position
         let available = RingCursor(index: position.available, wrap: position.availableWrap)
         let used = RingCursor(index: position.used, wrap: position.usedWrap)
         let inFlight: UInt16?
@@ -52,6 +58,7 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
         self.unpublished = 0
         self.batch = PackedBatch()
         self.notificationsRequested = true
+        self.log = log
     }
 
     /// What was negotiated for this queue.
@@ -59,6 +66,15 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
 
     /// The number of descriptors.
     @inlinable public var size: UInt16 { ring.size }
+
+    /// Whether chains come again that another process had popped.
+    @inlinable
+    var hasAgain: Bool {
+        switch log {
+        case .some(let log): log.hasAgain
+        case .none: false
+        }
+    }
 
     /// Where the queue stands: popped and completed so far. With nothing in flight and everything published, a queue that is made with it
     /// continues here.
@@ -79,6 +95,10 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
     @inlinable
     public mutating func pop(into chain: inout ChainBuffer) throws(QueueFault) -> Bool {
         do throws(QueueFault) {
+            if hasAgain {
+                try popAgain(into: &chain)
+                return true
+            }
             if ring.isPacked ? try popPacked(into: &chain) : try popSplit(into: &chain) { return true }
         } catch {
             chain.clear()
@@ -91,6 +111,7 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
     /// Whether the driver has made a chain available that was not popped yet.
     @inlinable
     public func hasAvailable() throws(QueueFault) -> Bool {
+        if hasAgain { return true }
         if ring.isPacked { return ring.packedDescriptor(available.index).isAvailable(wrap: available.wrap) }
         return try checkedAvailableIndex() != available.index
     }
@@ -121,6 +142,7 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
             used.index &+= 1
         }
         unpublished &+= slots
+        if log != nil { unsafe log?.complete(chain.state.pointee.key) }
     }
 
     /// Gives the most recently popped chain back to the queue, to be popped again: for a chain that could not be filled. Several are rewound
@@ -132,6 +154,7 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
         let slots = unsafe chain.state.pointee.slots
         guard slots > 0, inFlight > 0 else { return false }
         if memory.tracksWrites { unsafe chain.state.pointee.markWritable(in: memory) }
+        if unsafe chain.state.pointee.isAgain { return unsafe log?.returnAgain(chain.state.pointee.key) ?? false }
         var before = available
         if ring.isPacked {
             before.retreatPacked(by: slots, size: ring.size)
@@ -140,6 +163,7 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
         }
         guard unsafe before == chain.state.pointee.origin else { return false }
         available = before
+        if log != nil { unsafe log?.undo(chain.state.pointee.key) }
         return true
     }
 
@@ -157,7 +181,16 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
         if memory.tracksWrites { memory.markWritten(ring.isPacked ? ring.usedEntryRange(batch.index) : ring.usedIndexRange) }
         let count = unpublished
         unpublished = 0
+        if log != nil { log?.publish(used) }
         return suppression.peerWants(count, endingAt: used)
+    }
+
+    /// The queue is being stopped in good order: with nothing in flight there is nothing that the log should tell anybody. True when that
+    /// is so.
+    public mutating func endLog() -> Bool {
+        guard inFlight == 0, unpublished == 0 else { return false }
+        log?.retire()
+        return true
     }
 
     /// Asks the driver not to send available buffer notifications. A hint: some may still come.

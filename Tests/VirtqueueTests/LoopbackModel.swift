@@ -48,6 +48,8 @@ struct LoopbackModel: ~Copyable {
     var returned: [Int] = []
     var returnedStart = 0
     var finished = 0
+    /// Where the device's queue notes what it holds; nil when nobody wants to know.
+    var notes: TestMemory?
 
     init(_ ring: RingCase, seed: UInt64, position: QueuePosition = .initial) throws {
         self.ring = ring
@@ -224,7 +226,7 @@ struct LoopbackModel: ~Copyable {
         guard let last = held.last else { return false }
         let before = device.position
         guard device.rewind(last.chain) else { return false }
-        try require(device.position != before, "rewind did not move the queue")
+        try require(device.position != before || notes != nil, "rewind did not move the queue")
         held.removeLast()
         waitingStart -= 1
         try require(waitingStart >= 0 && waiting[waitingStart] == last.serial, "the model lost its place")
@@ -281,7 +283,55 @@ struct LoopbackModel: ~Copyable {
 
     /// Replaces the device's queue by one that continues where it stands, as a snapshot does. Only with nothing held or unpublished.
     mutating func restoreDevice() throws {
-        guard held.isEmpty, completed.isEmpty else { return }
-        device = try DeviceQueue(layout.configuration, features: ring.features, position: device.position, memory: memory)
+        guard held.isEmpty, completed.isEmpty, device.inFlight == 0 else { return }
+        let ended = device.endLog()
+        try require(ended, "a queue with nothing in flight does not end its log")
+        device = try DeviceQueue(
+            layout.configuration, features: ring.features, position: device.position, memory: memory, log: makeLog())
+    }
+
+    // MARK: The device's end
+
+    private func makeLog() -> InFlightLog? {
+        guard let notes else { return nil }
+        return InFlightLog(notes.all, owner: notes, format: ring.features.format, size: ring.size)
+    }
+
+    /// From now on the device's queue has a log.
+    mutating func startLog() throws {
+        notes = TestMemory(count: InFlightLog.byteCount(ring.features.format, size: ring.size))
+        device = try DeviceQueue(
+            layout.configuration, features: ring.features, position: device.position, memory: memory, log: makeLog())
+    }
+
+    /// The device is gone in the middle of what it did, and another one takes over with nothing but the log. What had been popped and not
+    /// published comes again, in the same order. `midway`: it ended between showing the driver its batch and noting that it had.
+    mutating func crash(midway: Bool) throws {
+        guard let notes else { return }
+        if midway {
+            let before = (0..<notes.count).map { notes[TestMemory.address + UInt64($0)] }
+            _ = device.publish()
+            returned += completed
+            completed = []
+            for (index, byte) in before.enumerated() { notes[TestMemory.address + UInt64(index)] = byte }
+        }
+        let lost = (held.map(\.serial) + completed).sorted()
+        for serial in lost {
+            guard let token = tokens[serial], let request = requests[token] else { throw Mismatch("no request for chain \(serial)") }
+            requests[token]?.written = nil
+            for buffer in request.writable { for offset in 0..<UInt64(buffer.count) { memory[buffer.address + offset] = 0xee } }
+        }
+        waiting = lost + waiting[waitingStart...]
+        waitingStart = 0
+        pool += held
+        held = []
+        completed = []
+        // As a front-end says it: a split queue's used index stands in the ring; where a packed queue stands only the log knows.
+        var position = QueuePosition.initial
+        if ring.features.format == .split {
+            let used: UInt16 = memory.load(at: layout.configuration.deviceArea + 2)
+            position = QueuePosition(available: used, used: used)
+        }
+        device = try DeviceQueue(layout.configuration, features: ring.features, position: position, memory: memory, log: makeLog())
     }
 }

@@ -52,4 +52,7 @@ static inline ssize_t swv_send_vectors(int fd, const struct iovec *vectors, size
 // Bytes in a socket's send queue that the peer has not read yet.
 static inline int swv_socket_unread(int fd, int *count) { return ioctl(fd, SIOCOUTQ, count); }
 
+// POLLRDHUP, which stands behind _GNU_SOURCE.
+#define SWV_POLLRDHUP 0x2000
+
 #endif
