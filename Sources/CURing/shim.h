@@ -69,6 +69,11 @@ static inline int swv_uring_make(struct io_uring *ring, unsigned entries, int di
     return 0;
 }
 
+// Has the ring hold a file until it is gone, which is when nothing that was submitted to it is under way any more. Before the restriction.
+static inline int swv_uring_hold(struct io_uring *ring, int fd) {
+    return syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_FILES, &fd, 1) < 0 ? -errno : 0;
+}
+
 // Allows exactly the given operations and no registration; the ring is enabled afterwards and can never be changed again.
 static inline int swv_uring_restrict(struct io_uring *ring, const int *operations, unsigned count) {
     struct io_uring_restriction rules[16];

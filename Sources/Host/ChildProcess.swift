@@ -167,6 +167,20 @@ public enum MonotonicTime {
     }
 }
 
+/// Does nothing for a while.
+public func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
+
+/// Where a symbolic link leads; nil for anything else.
+public func linkTarget(_ path: String) -> String? {
+    var bytes = [UInt8](repeating: 0, count: 4096)
+    let count = unsafe bytes.withUnsafeMutableBytes { buffer -> Int in
+        guard let start = buffer.baseAddress else { return 0 }
+        return unsafe readlink(path, start, buffer.count)
+    }
+    guard count > 0, count < bytes.count else { return nil }
+    return String(decoding: bytes.prefix(count), as: UTF8.self)
+}
+
 /// Finds a program as a shell would: in the directories of PATH, then in the usual ones; a name with a slash is a path.
 public func findProgram(_ name: String) -> String? {
     if name.contains("/") { return unsafe access(name, X_OK) == 0 ? name : nil }

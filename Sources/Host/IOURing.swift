@@ -26,9 +26,10 @@ public import Virtqueue
 
     /// A ring with room for `entries` operations (rounded up to a power of two, at most 32768).
     ///
-    /// With `operations` the ring is restricted for ever to those (IORING_REGISTER_RESTRICTIONS).
+    /// With `operations` the ring is restricted for ever to those (IORING_REGISTER_RESTRICTIONS). `witness` is a descriptor whose file the ring
+    /// holds open until nothing that was submitted to it is under way any more, also when its process ends before that.
     /// - Throws: ENOSYS or EPERM when the kernel has no io_uring, or too old a one, or forbids it.
-    public init(entries: Int, restrictedTo operations: [Operation]? = nil) throws(SystemError) {
+    public init(entries: Int, restrictedTo operations: [Operation]? = nil, witness: Int32? = nil) throws(SystemError) {
         guard let count = UInt32(exactly: entries), count > 0 else { throw SystemError("io_uring_setup", .invalidArgument) }
         let made = UnsafeMutablePointer<io_uring>.allocate(capacity: 1)
         unsafe made.initialize(to: io_uring())
@@ -36,6 +37,14 @@ public import Virtqueue
         guard result == 0 else {
             unsafe made.deallocate()
             throw SystemError("io_uring_setup", Errno(rawValue: -result))
+        }
+        if let witness {
+            let held = unsafe swv_uring_hold(made, witness)
+            guard held == 0 else {
+                unsafe io_uring_queue_exit(made)
+                unsafe made.deallocate()
+                throw SystemError("io_uring_register", Errno(rawValue: -held))
+            }
         }
         if let operations {
             let codes = Self.codes(of: operations)

@@ -6,6 +6,9 @@ struct ReceivedMessage: ~Copyable {
     let header: MessageHeader
     let payload: [UInt8]
     var descriptors: PassedDescriptors
+
+    /// Its descriptors, alone.
+    consuming func takeDescriptors() -> PassedDescriptors { descriptors }
 }
 
 /// Sends and receives whole messages on a Unix stream socket.
@@ -34,6 +37,9 @@ struct MessageConnection: ~Copyable, Sendable {
         self.socket = socket
         self.poller = poller
     }
+
+    /// Whether the peer has closed its end.
+    var isHungUp: Bool { socket.isHungUp }
 
     /// The next message; nil when the peer has left, or when somebody wants us to stop. Between messages a peer may take its time, unless
     /// `milliseconds` says how much.

@@ -28,6 +28,9 @@ public struct BlockConfiguration: ~Copyable, Sendable {
     public var discard = true
     /// Whether packed rings are offered.
     public var packedRing = false
+    /// A descriptor whose file stays open until none of the device's I/O is under way any more, however its process ends: a pipe's, say, so
+    /// that the other end tells.
+    public var witness: Int32?
     /// How requests reach the image.
     public var engine = BlockSettings.Engine.auto
     /// The transport that the configuration asks for.

@@ -49,6 +49,7 @@ public final class BlockDevice: VirtioDevice {
         let workerCount = min(max(configuration.workers ?? queueCount, 1), queueCount)
         let engine = configuration.engine
         let readOnly = configuration.readOnly
+        let witness = configuration.witness
         var features: Features = [.ours, .blockSegmentMax, .blockSize, .blockFlush, .blockTopology]
         if configuration.packedRing { features.insert(.ringPacked) }
         if queueCount > 1 { features.insert(.blockMultiQueue) }
@@ -85,7 +86,9 @@ public final class BlockDevice: VirtioDevice {
         var workers: (any QueueHost)?
         if engine != .sync {
             do {
-                workers = try layout.workers(backend) { () throws(SystemError) in try URingBlockEngine(requests: perWorker) }
+                workers = try layout.workers(backend) { () throws(SystemError) in
+                    try URingBlockEngine(requests: perWorker, witness: witness)
+                }
             } catch {
                 if engine == .uring {
                     throw DeviceError("\(label) cannot use io_uring (\(error)); the engines \"auto\" and \"sync\" do without.")

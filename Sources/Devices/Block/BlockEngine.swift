@@ -59,9 +59,9 @@ struct URingBlockEngine: BlockEngine, ~Copyable {
     private var queued = 0
 
     /// A ring for up to `requests` requests at once, each of which has one step in flight.
-    init(requests: Int) throws(SystemError) {
+    init(requests: Int, witness: Int32? = nil) throws(SystemError) {
         // Whoever takes this process over shall not open files with it.
-        ring = try IOURing(entries: requests, restrictedTo: IOURing.Operation.allCases)
+        ring = try IOURing(entries: requests, restrictedTo: IOURing.Operation.allCases, witness: witness)
     }
 
     var completionDescriptor: Int32? { ring.rawDescriptor }

@@ -18,7 +18,8 @@ public struct ConsoleConfiguration: Sendable, Equatable {
 
 /// A console (virtio 1.3, 5.3) with one port and a size.
 public final class ConsoleDevice: VirtioDevice {
-    private static let queueSize: UInt16 = 128
+    /// Entries of each queue.
+    public static let queueSize: UInt16 = 128
 
     private struct Size: Equatable {
         var columns: UInt16 = 0

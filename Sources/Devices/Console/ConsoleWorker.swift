@@ -66,6 +66,8 @@ struct ConsoleWorker: QueueWorkload, ~Copyable {
 
     mutating func attach(_ queue: consuming ActiveQueue) {
         isBroken = false
+        // A queue that another process has served: its driver has written something, and listens.
+        if queue.index == Self.transmitQueue, queue.ring.position != .initial { listener.speak() }
         if queue.index == Self.receiveQueue { receive = consume queue } else { transmit = consume queue }
     }
 

@@ -19,7 +19,8 @@ public struct EntropyConfiguration: Sendable {
 
 /// A virtio entropy device (virtio 1.3, 5.4) that hands out what getrandom(2) gives.
 public final class EntropyDevice: VirtioDevice {
-    private static let queueSize: UInt16 = 64
+    /// Entries of the queue.
+    public static let queueSize: UInt16 = 64
     private let workers: DeviceWorkers<EntropyWorker>
     let counterBlock = EntropyCounters()
 

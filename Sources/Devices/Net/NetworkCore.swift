@@ -7,8 +7,20 @@ protocol PairWorkload: ~Copyable, QueueWorkload {
     var isEnabled: Bool { get set }
 }
 
-/// The workers of all queue pairs, whatever link they have.
-protocol PairHost: QueueHost {
+/// The data path of all queue pairs, wherever it is.
+protocol PairHost: AnyObject, Sendable {
+    /// What the data path was activated with; nil while it is not active, or not here.
+    var context: DeviceContext? { get }
+    /// Takes the queues of an activation.
+    func activate(_ activation: consuming Activation) throws(DeviceError)
+    /// Stops all pairs and drops their queues.
+    func reset() throws(DeviceError)
+    /// Stops all pairs and gives their queues back; nil when they are not active.
+    func sleep() throws(DeviceError) -> QueueSet?
+    /// Stops one queue and gives it back; nil when it was not running.
+    func stopQueue(_ queue: Int) throws(DeviceError) -> ActiveQueue?
+    /// Starts one queue.
+    func startQueue(_ queue: consuming ActiveQueue) throws(DeviceError)
     /// Changes whether a pair is in use, between two runs of its worker: when this returns, the change has happened.
     func setEnabled(_ index: Int, _ isEnabled: Bool, also body: (Bool) -> Void) throws(DeviceError)
 }
@@ -32,8 +44,13 @@ final class NetworkCore: Sendable {
     /// The queues of the tap, one for each pair; none when the link is a stream.
     private let taps: [TapQueue]
     private let pairCount: Int
+    /// The data path, where that is a device of its own in another process, with a personality that follows this one.
+    private let follower: (any VirtioDevice)?
 
-    init(_ personality: NetworkPersonality, state: LinkState, pairs: any PairHost, taps: [TapQueue]) {
+    init(
+        _ personality: NetworkPersonality, state: LinkState, pairs: any PairHost, taps: [TapQueue], follower: (any VirtioDevice)? = nil
+    ) {
+        self.follower = follower
         self.personality = Mutex(personality)
         self.state = state
         self.pairs = pairs
@@ -49,6 +66,10 @@ final class NetworkCore: Sendable {
         }
         guard let (effect, personality) = outcome else { return false }
         do {
+            if let follower {
+                if effect != .none { try follower.controlNotify(personality.followed) }
+                return true
+            }
             switch effect {
             case .none: break
             case .filter: applyFilter(personality)
@@ -65,6 +86,7 @@ final class NetworkCore: Sendable {
     /// Brings the whole data path in line with the personality.
     func applyAll() throws(DeviceError) {
         let personality = personality.withLock { $0 }
+        if let follower { return try follower.controlNotify(personality.followed) }
         applyFilter(personality)
         try applyOffloads(personality)
         try applyPairs(personality)

@@ -44,6 +44,8 @@ public final class NetworkDevice: VirtioDevice {
     private let control: DeviceWorkers<ControlQueue>
     private let offered: Features
     private let maxPairs: Int
+    /// The data path, where that is in another process.
+    let follower: (any VirtioDevice)?
 
     /// Descriptors that must survive into the device's own process.
     public let keepDescriptors: [Int32]
@@ -110,14 +112,27 @@ public final class NetworkDevice: VirtioDevice {
         self.init(configuration, personality, state, pairs, counters, taps: [], descriptors: descriptors)
     }
 
+    /// A device whose data path is another one, of the same kind with `queuePairs` pairs (1…32768), in another process: the control queue and
+    /// what is said through it are here, and frames there. `dataPath` takes control requests as a device of this type does.
+    public convenience init(_ configuration: NetworkConfiguration, dataPath: any VirtioDevice, queuePairs: Int) throws(DeviceError) {
+        guard (1...0x8000).contains(queuePairs) else { throw DeviceError("\(configuration.label) needs at least one queue pair.") }
+        let personality = NetworkPersonality(
+            mac: configuration.mac, mtu: configuration.mtu, maxPairs: queuePairs, packedRing: configuration.packedRing,
+            offloads: dataPath.features.intersection(Features.netGuestOffloads.union(.netHostOffloads)))
+        self.init(
+            configuration, personality, LinkState(own: configuration.mac), RemotePairs(dataPath), [], taps: [],
+            descriptors: dataPath.keepDescriptors, follower: dataPath)
+    }
+
     private init(
         _ configuration: NetworkConfiguration, _ personality: NetworkPersonality, _ state: LinkState, _ pairs: any PairHost,
-        _ counters: [NetworkCounters], taps: [TapQueue], descriptors: [Int32]
+        _ counters: [NetworkCounters], taps: [TapQueue], descriptors: [Int32], follower: (any VirtioDevice)? = nil
     ) {
         self.configuration = configuration
         self.pairs = pairs
+        self.follower = follower
         counterBlocks = counters
-        core = NetworkCore(personality, state: state, pairs: pairs, taps: taps)
+        core = NetworkCore(personality, state: state, pairs: pairs, taps: taps, follower: follower)
         control = DeviceWorkers(
             label: "\(configuration.label)/ctrl", workload: ControlQueue(core: core), queueCount: personality.queueCount)
         offered = personality.offered
@@ -171,10 +186,12 @@ public final class NetworkDevice: VirtioDevice {
             // A restored device is told again what it knows; what the driver has switched off since stays off.
             if personality.negotiated != features.intersection(personality.offered) { personality.acknowledge(features) }
         }
+        follower?.acknowledge(features)
     }
 
     /// Copies configuration space.
     public func readConfiguration(at offset: Int, into bytes: inout MutableSpan<UInt8>) {
+        noteLink()
         let space = core.personality.withLock { personality in
             personality.linkUp = core.state.isUp.load(ordering: .acquiring)
             return personality.configurationSpace
@@ -183,6 +200,15 @@ public final class NetworkDevice: VirtioDevice {
             let (position, overflow) = offset.addingReportingOverflow(index)
             bytes[index] = !overflow && space.indices.contains(position) ? space[position] : 0
         }
+    }
+
+    /// The other process knows whether the link is up; its configuration space is at hand.
+    private func noteLink() {
+        guard let follower else { return }
+        var status: InlineArray<1, UInt8> = [0]
+        var span = status.mutableSpan
+        follower.readConfiguration(at: 6, into: &span)
+        core.state.isUp.store(status[0] & 1 != 0, ordering: .releasing)
     }
 
     // MARK: What the device does
@@ -210,10 +236,10 @@ public final class NetworkDevice: VirtioDevice {
     /// Stops everything and forgets what the driver set.
     public func reset() throws(DeviceError) {
         control.reset()
-        pairs.reset()
+        try pairs.reset()
         core.personality.withLock { $0.reset() }
-        // A link that cannot be configured any more is noticed at the next activation.
-        try? core.applyAll()
+        // A link that cannot be configured any more is noticed at the next activation. The other process has reset its own.
+        if follower == nil { try? core.applyAll() }
     }
 
     /// Stops one queue.
@@ -234,7 +260,7 @@ public final class NetworkDevice: VirtioDevice {
     public func sleep() throws(DeviceError) -> QueueSet? {
         // The control queue first: it may be stopping and starting pairs.
         var controlQueues = control.sleep()
-        guard let dataQueues = pairs.sleep() else { return nil }
+        guard let dataQueues = try pairs.sleep() else { return nil }
         var queues = QueueSet(count: 2 * maxPairs + 1)
         var data = dataQueues
         for index in 0..<data.count {
@@ -252,6 +278,16 @@ public final class NetworkDevice: VirtioDevice {
 
     /// What the driver set.
     public func snapshot() throws(DeviceError) -> JSONValue { core.personality.withLock { $0.snapshot() } }
+
+    /// Takes what `NetworkPersonality.followed` gives: the personality is with a front-end.
+    public func controlNotify(_ request: JSONValue) throws(DeviceError) {
+        do throws(StateError) {
+            try core.personality.withLock { (personality) throws(StateError) in try personality.follow(SavedValue(request)) }
+        } catch {
+            throw DeviceError("\(configuration.label) cannot be set to this: \(error)")
+        }
+        try core.applyAll()
+    }
 
     /// Takes over what the driver set.
     public func restore(_ state: SavedValue) throws(StateError) {

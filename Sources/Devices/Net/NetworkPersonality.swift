@@ -113,6 +113,38 @@ extension NetworkPersonality {
         }
     }
 
+    /// What a data path in another process needs to know of this. Filters that are too long to be compared one by one let everything pass,
+    /// as they do here.
+    var followed: JSONValue {
+        let tooMany = filter.unicast.count > ReceiveFilter.maxEntries
+        let tooManyGroups = filter.multicast.count > ReceiveFilter.maxEntries
+        return [
+            "mac": .string(mac.description),
+            "queuePairs": .integer(Int64(pairs)),
+            "guestOffloads": .hex(guestOffloads.rawValue),
+            "promiscuous": .bool(filter.promiscuous || tooMany),
+            "allMulticast": .bool(filter.allMulticast || tooManyGroups),
+            "unicast": .array(tooMany ? [] : filter.unicast.map { .string($0.description) }),
+            "multicast": .array(tooManyGroups ? [] : filter.multicast.map { .string($0.description) }),
+        ]
+    }
+
+    /// Takes over what `followed` says.
+    mutating func follow(_ state: SavedValue) throws(StateError) {
+        let before = self
+        self = try state.read { (fields) throws(StateError) in
+            var new = before
+            new.guestOffloads = try Self.features(fields["guestOffloads"], subsetOf: before.offered.intersection(.netGuestOffloads))
+            new.mac = try Self.address(fields["mac"])
+            new.pairs = try fields.integer("queuePairs", in: 1...before.maxPairs)
+            new.filter.promiscuous = try fields.bool("promiscuous")
+            new.filter.allMulticast = try fields.bool("allMulticast")
+            new.filter.unicast = try fields.array("unicast", count: 0...ReceiveFilter.maxEntries, Self.address)
+            new.filter.multicast = try fields.array("multicast", count: 0...ReceiveFilter.maxEntries, Self.address)
+            return new
+        }
+    }
+
     private static func features(_ saved: SavedValue, subsetOf allowed: Features) throws(StateError) -> Features {
         let features = Features(rawValue: try saved.hex())
         guard features.isSubset(of: allowed) else {

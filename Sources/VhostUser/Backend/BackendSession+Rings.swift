@@ -60,17 +60,24 @@ extension BackendSession {
 
     /// Stops all rings and forgets what was said about them; RAM and descriptors for calls stay.
     mutating func reset() throws(VhostUserError) {
+        try stopDevice()
+        // What rings are made next is nothing that this could tell of.
+        inFlight?.clear()
+    }
+
+    private mutating func stopDevice() throws(VhostUserError) {
         if isActive {
             do throws(DeviceError) { try device.reset() } catch { throw VhostUserError(.device, error.description) }
         }
         isActive = false
+        forgetAcknowledgement()
         status = 0
         rings = rings.map { BackendRing(maxSize: $0.maxSize) }
         signals.clearFailure()
     }
 
-    /// The front-end has left.
-    mutating func finish() throws(VhostUserError) { try reset() }
+    /// The front-end has left. It may come again with what was noted of requests in flight.
+    mutating func finish() throws(VhostUserError) { try stopDevice() }
 
     // MARK: Running
 
@@ -93,7 +100,7 @@ extension BackendSession {
             if isActive {
                 try device.startQueue(queue)
             } else {
-                device.acknowledge(features)
+                acknowledge()
                 var queues = QueueSet(count: rings.count)
                 queues.put(queue)
                 try device.activate(
@@ -109,7 +116,12 @@ extension BackendSession {
 
     private mutating func halt(_ index: Int) throws(VhostUserError) {
         do throws(DeviceError) {
-            if let queue = try device.stopQueue(index) { rings[index].position = queue.ring.position }
+            if var queue = try device.stopQueue(index) {
+                guard queue.ring.endLog() || signals.needsReset else {
+                    throw DeviceError("Queue \(index) was stopped with requests in flight.")
+                }
+                rings[index].position = queue.ring.position
+            }
         } catch {
             throw VhostUserError(.device, error.description)
         }
@@ -136,8 +148,10 @@ extension BackendSession {
             start = ring.position ?? .initial
         }
         do throws(QueueFault) {
+            let log = inFlight?.log(index, format, size: ring.size)
             return ActiveQueue(
-                index: index, ring: try GuestQueue(configuration, features: features.ring, position: start, memory: memory), kick: kick)
+                index: index, ring: try GuestQueue(configuration, features: features.ring, position: start, memory: memory, log: log),
+                kick: kick)
         } catch {
             // Once until the reset: every further message about the ring comes by here again.
             if !signals.needsReset { report("queue \(index) cannot be used: \(error)") }

@@ -6,10 +6,7 @@ import Virtqueue
 /// One front-end's view of a device: what it has negotiated and set up, and what of it the device has.
 struct BackendSession: ~Copyable {
     /// What of the protocol is served.
-    static let offer: ProtocolFeatures = [
-        .multiQueue, .replyAck, .backendRequests, .configuration, .resetDevice, .memorySlots, .status,
-    ]
-
+    private let offer: ProtocolFeatures
     let device: any VirtioDevice
     let signals: BackendSignals
     let report: @Sendable (String) -> Void
@@ -23,8 +20,21 @@ struct BackendSession: ~Copyable {
     var memory: GuestMemory?
     /// The device is active.
     var isActive = false
+    /// The device has been told of `features`.
+    private var isAcknowledged = false
+    /// Where requests in flight are noted; nil while nobody wants to know.
+    var inFlight: InFlightMemory?
+    /// The state that is to be loaded.
+    var incomingState: OwnedDescriptor?
+    /// Whether the last transfer of a state went well.
+    var hasTransferred = false
+    /// What goes out with the next reply.
+    var outgoing: OwnedDescriptor?
 
-    init(_ device: any VirtioDevice, stop: EventFD, report: @escaping @Sendable (String) -> Void) {
+    init(_ device: any VirtioDevice, stop: EventFD, takesControl: Bool, report: @escaping @Sendable (String) -> Void) {
+        offer =
+            takesControl
+            ? ProtocolFeatures.servedToAll.union(.control) : .servedToAll
         self.device = device
         self.stop = stop
         self.report = report
@@ -51,8 +61,13 @@ struct BackendSession: ~Copyable {
             report(error.description)
             reply = .number(1)
         }
+        let passed = outgoing.take()
         guard let payload = reply?.payload else { return }
-        try connection.send(MessageHeader(request: header.request, isReply: true, size: payload.count), payload)
+        let answer = MessageHeader(request: header.request, isReply: true, size: payload.count)
+        switch passed {
+        case .some(let descriptor): try connection.send(answer, payload, passing: [descriptor.rawValue])
+        case .none: try connection.send(answer, payload)
+        }
     }
 
     private mutating func perform(
@@ -61,7 +76,7 @@ struct BackendSession: ~Copyable {
         switch message {
         case .getFeatures: return .number(offered)
         case .setFeatures(let wanted): try setFeatures(wanted)
-        case .getProtocolFeatures: return .number(Self.offer.rawValue)
+        case .getProtocolFeatures: return .number(offer.rawValue)
         case .setProtocolFeatures(let wanted): try setProtocolFeatures(ProtocolFeatures(rawValue: wanted))
         case .setOwner: break
         case .resetOwner, .resetDevice: try reset()
@@ -86,10 +101,19 @@ struct BackendSession: ~Copyable {
         case .setRingError(let ring): signals.setError(try index(ring.index, "SET_VRING_ERR"), try event(&descriptors))
         case .setRingEnable(let ring): try setEnable(ring)
         case .setBackendRequestSocket: try setChannel(&descriptors)
-        case .getConfiguration(let access): return .configuration(read(access))
-        case .setConfiguration(let access): device.writeConfiguration(at: Int(access.offset), from: access.bytes.span)
+        case .getConfiguration(let access):
+            if !features.isEmpty { acknowledge() }
+            return .configuration(read(access))
+        case .setConfiguration(let access):
+            acknowledge()
+            device.writeConfiguration(at: Int(access.offset), from: access.bytes.span)
+        case .getInFlight(let wanted): return .inFlight(try makeInFlight(wanted))
+        case .setInFlight(let region): try setInFlight(region, &descriptors)
         case .setStatus(let wanted): try setStatus(wanted)
         case .getStatus: return .number(status | (signals.needsReset ? UInt64(DeviceStatus.needsReset.rawValue) : 0))
+        case .setDeviceStateDescriptor(let transfer): return .number(try beginTransfer(transfer, &descriptors))
+        case .checkDeviceState: return .number(finishTransfer() ? 0 : 1)
+        case .control(let text): try control(text)
         }
         return nil
     }
@@ -104,6 +128,7 @@ struct BackendSession: ~Copyable {
         if new != features, rings.contains(where: \.isRunning) {
             throw .violation("SET_FEATURES changes what was negotiated while rings run.")
         }
+        if new != features { isAcknowledged = false }
         features = new
         // Without features of the protocol there is no SET_VRING_ENABLE, and rings are born enabled.
         if wanted & ProtocolFeatures.announcement == 0 {
@@ -113,12 +138,22 @@ struct BackendSession: ~Copyable {
     }
 
     private mutating func setProtocolFeatures(_ wanted: ProtocolFeatures) throws(VhostUserError) {
-        guard wanted.isSubset(of: Self.offer) else {
+        guard wanted.isSubset(of: offer) else {
             throw .violation(
-                "SET_PROTOCOL_FEATURES has 0x\(String(wanted.subtracting(Self.offer).rawValue, radix: 16)), which was not offered.")
+                "SET_PROTOCOL_FEATURES has 0x\(String(wanted.subtracting(offer).rawValue, radix: 16)), which was not offered.")
         }
         protocolFeatures = wanted
     }
+
+    /// Tells the device what was negotiated, once: what the driver or a saved state has set since stays.
+    mutating func acknowledge() {
+        guard !isAcknowledged else { return }
+        device.acknowledge(features)
+        isAcknowledged = true
+    }
+
+    /// The device has forgotten its driver.
+    mutating func forgetAcknowledgement() { isAcknowledged = false }
 
     private mutating func setStatus(_ wanted: UInt64) throws(VhostUserError) {
         guard wanted <= 0xff else { throw .violation("SET_STATUS has \(wanted), which is no device status.") }

@@ -7,11 +7,13 @@ public import Virtio
 public final class VhostUserBackend: Sendable {
     private let device: any VirtioDevice
     private let report: @Sendable (String) -> Void
+    private let takesControl: Bool
 
     /// Will serve `device`, which has no other host. `report` gets sentences about a front-end's or driver's misdeeds, without the
-    /// device's name.
-    public init(_ device: any VirtioDevice, report: @escaping @Sendable (String) -> Void) {
+    /// device's name. `takesControl`: the front-end is its owner's, and may pass control requests on.
+    public init(_ device: any VirtioDevice, takesControl: Bool = false, report: @escaping @Sendable (String) -> Void) {
         self.device = device
+        self.takesControl = takesControl
         self.report = report
     }
 
@@ -22,7 +24,7 @@ public final class VhostUserBackend: Sendable {
             guard let socket = taken.take() else { throw SystemError("connection", .invalidArgument) }
             return try MessageConnection(socket, stop: stop)
         }
-        var session = BackendSession(device, stop: stop, report: report)
+        var session = BackendSession(device, stop: stop, takesControl: takesControl, report: report)
         do {
             while var message = try connection.receive() {
                 try session.answer(&message, on: connection)

@@ -6,6 +6,8 @@ public enum BackEndReply: Sendable, Equatable {
     case ring(RingState)
     /// A stretch of configuration space; nil says that there is none (an empty payload).
     case configuration(ConfigurationAccess?)
+    /// What the memory for requests in flight is like; its descriptor comes along.
+    case inFlight(InFlightDescription)
 
     /// The payload.
     public var payload: [UInt8] {
@@ -15,6 +17,7 @@ public enum BackEndReply: Sendable, Equatable {
         case .ring(let state): state.write(to: &writer)
         case .configuration(let access?): access.write(to: &writer)
         case .configuration(nil): break
+        case .inFlight(let region): region.write(to: &writer)
         }
         return writer.bytes
     }
@@ -27,6 +30,7 @@ public enum BackEndReply: Sendable, Equatable {
         switch request {
         case .getRingBase: reply = RingState(&reader).map { .ring($0) }
         case .getConfiguration: reply = payload.isEmpty ? .configuration(nil) : ConfigurationAccess(&reader).map { .configuration($0) }
+        case .getInFlight: reply = InFlightDescription(&reader).map { .inFlight($0) }
         default: reply = reader.uint64().map { .number($0) }
         }
         guard let reply, reader.isAtEnd else {

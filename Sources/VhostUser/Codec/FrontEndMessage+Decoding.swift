@@ -26,7 +26,7 @@ extension FrontEndMessage {
     var descriptors: ClosedRange<Int> {
         switch self {
         case .setMemoryTable(let regions): regions.count...regions.count
-        case .addMemoryRegion, .setBackendRequestSocket: 1...1
+        case .addMemoryRegion, .setBackendRequestSocket, .setInFlight, .setDeviceStateDescriptor: 1...1
         // Old front-ends send the region's once more.
         case .removeMemoryRegion: 0...1
         case .setRingKick(let ring), .setRingCall(let ring), .setRingError(let ring): ring.isPresent ? 1...1 : 0...0
@@ -61,6 +61,11 @@ extension FrontEndMessage {
         case .removeMemoryRegion: region(&reader).map { .removeMemoryRegion($0) }
         case .setStatus: reader.uint64().map { .setStatus($0) }
         case .getStatus: .getStatus
+        case .getInFlight: InFlightDescription(&reader).map { .getInFlight($0) }
+        case .setInFlight: InFlightDescription(&reader).map { .setInFlight($0) }
+        case .setDeviceStateDescriptor: DeviceStateTransfer(&reader).map { .setDeviceStateDescriptor($0) }
+        case .checkDeviceState: .checkDeviceState
+        case .control: .control(reader.rest())
         }
     }
 

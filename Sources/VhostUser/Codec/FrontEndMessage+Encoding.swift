@@ -21,12 +21,17 @@ extension FrontEndMessage {
         case .setBackendRequestSocket: .setBackendRequestSocket
         case .getConfiguration: .getConfiguration
         case .setConfiguration: .setConfiguration
+        case .getInFlight: .getInFlight
+        case .setInFlight: .setInFlight
         case .resetDevice: .resetDevice
         case .getMaxMemorySlots: .getMaxMemorySlots
         case .addMemoryRegion: .addMemoryRegion
         case .removeMemoryRegion: .removeMemoryRegion
         case .setStatus: .setStatus
         case .getStatus: .getStatus
+        case .setDeviceStateDescriptor: .setDeviceStateDescriptor
+        case .checkDeviceState: .checkDeviceState
+        case .control: .control
         }
     }
 
@@ -35,7 +40,7 @@ extension FrontEndMessage {
         var writer = PayloadWriter()
         switch self {
         case .getFeatures, .setOwner, .resetOwner, .getProtocolFeatures, .getQueueCount, .setBackendRequestSocket, .resetDevice,
-            .getMaxMemorySlots, .getStatus:
+            .getMaxMemorySlots, .getStatus, .checkDeviceState:
             break
         case .setFeatures(let value), .setProtocolFeatures(let value), .setStatus(let value): writer.append(value)
         case .setRingSize(let ring), .setRingBase(let ring), .getRingBase(let ring), .setRingEnable(let ring): ring.write(to: &writer)
@@ -49,6 +54,9 @@ extension FrontEndMessage {
             writer.append(UInt64(0))
             region.write(to: &writer)
         case .getConfiguration(let access), .setConfiguration(let access): access.write(to: &writer)
+        case .getInFlight(let region), .setInFlight(let region): region.write(to: &writer)
+        case .setDeviceStateDescriptor(let transfer): transfer.write(to: &writer)
+        case .control(let text): writer.append(text)
         }
         return writer.bytes
     }

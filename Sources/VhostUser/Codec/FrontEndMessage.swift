@@ -19,12 +19,17 @@ public enum FrontEndMessage: Sendable, Equatable {
     case setBackendRequestSocket
     case getConfiguration(ConfigurationAccess)
     case setConfiguration(ConfigurationAccess)
+    case getInFlight(InFlightDescription)
+    case setInFlight(InFlightDescription)
     case resetDevice
     case getMaxMemorySlots
     case addMemoryRegion(MemoryRegionDescription)
     case removeMemoryRegion(MemoryRegionDescription)
     case setStatus(UInt64)
     case getStatus
+    case setDeviceStateDescriptor(DeviceStateTransfer)
+    case checkDeviceState
+    case control([UInt8])
 }
 
 /// The numbers of the requests.
@@ -34,8 +39,12 @@ public enum FrontEndRequest: UInt32, Sendable, CaseIterable {
     case getProtocolFeatures, setProtocolFeatures, getQueueCount, setRingEnable
     case setBackendRequestSocket = 21
     case getConfiguration = 24, setConfiguration
+    case getInFlight = 31, setInFlight
     case resetDevice = 34
     case getMaxMemorySlots = 36, addMemoryRegion, removeMemoryRegion, setStatus, getStatus
+    case setDeviceStateDescriptor = 42, checkDeviceState
+    /// Ours, where both ends are: a control request of the device, as JSON. Far above what the protocol will ever number.
+    case control = 0x7377_0001
 
     /// The name in the protocol's specification.
     public var name: String {
@@ -59,19 +68,26 @@ public enum FrontEndRequest: UInt32, Sendable, CaseIterable {
         case .setBackendRequestSocket: "SET_BACKEND_REQ_FD"
         case .getConfiguration: "GET_CONFIG"
         case .setConfiguration: "SET_CONFIG"
+        case .getInFlight: "GET_INFLIGHT_FD"
+        case .setInFlight: "SET_INFLIGHT_FD"
         case .resetDevice: "RESET_DEVICE"
         case .getMaxMemorySlots: "GET_MAX_MEM_SLOTS"
         case .addMemoryRegion: "ADD_MEM_REG"
         case .removeMemoryRegion: "REM_MEM_REG"
         case .setStatus: "SET_STATUS"
         case .getStatus: "GET_STATUS"
+        case .setDeviceStateDescriptor: "SET_DEVICE_STATE_FD"
+        case .checkDeviceState: "CHECK_DEVICE_STATE"
+        case .control: "CONTROL"
         }
     }
 
     /// Whether the request has an answer of its own; the others are answered only where REPLY_ACK asks for it.
     public var hasReply: Bool {
         switch self {
-        case .getFeatures, .getProtocolFeatures, .getQueueCount, .getRingBase, .getConfiguration, .getMaxMemorySlots, .getStatus: true
+        case .getFeatures, .getProtocolFeatures, .getQueueCount, .getRingBase, .getConfiguration, .getInFlight, .getMaxMemorySlots,
+            .getStatus, .setDeviceStateDescriptor, .checkDeviceState:
+            true
         default: false
         }
     }

@@ -10,6 +10,9 @@ struct PayloadReader: ~Escapable {
     var left: Int { bytes.count - position }
 
     @_lifetime(self: copy self)
+    mutating func uint16() -> UInt16? { integer() }
+
+    @_lifetime(self: copy self)
     mutating func uint32() -> UInt32? { integer() }
 
     @_lifetime(self: copy self)

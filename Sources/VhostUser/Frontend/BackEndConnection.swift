@@ -9,29 +9,49 @@ final class BackEndConnection: Sendable {
     private struct State: ~Copyable {
         let connection: MessageConnection
         var acknowledges = false
-        var failure: VhostUserError?
     }
 
     private let state: Mutex<State>
+    /// Apart from the state, whose lock is held while an answer is waited for.
+    private let ending = Mutex<VhostUserError?>(nil)
     private let stop: EventFD
     private let patience: Int64
+    private let failed: (@Sendable (String) -> Void)?
 
-    /// Takes a connected socket. A back-end gets `patience` milliseconds for each answer.
-    init(_ socket: consuming OwnedDescriptor, patience: Int64) throws(SystemError) {
+    /// Takes a connected socket. A back-end gets `patience` milliseconds for each answer. `failed` is called once, with a sentence, when the
+    /// connection cannot be used any more.
+    init(_ socket: consuming OwnedDescriptor, patience: Int64, failed: (@Sendable (String) -> Void)? = nil) throws(SystemError) {
         let stop = try EventFD()
         self.stop = stop
         self.patience = patience
+        self.failed = failed
         state = Mutex(State(connection: try MessageConnection(socket, stop: stop)))
     }
 
     /// What ended the connection; nil while it works.
-    var failure: VhostUserError? { state.withLock { $0.failure } }
+    var failure: VhostUserError? { ending.withLock { $0 } }
 
     /// From now on every request asks how it went (REPLY_ACK).
     func acknowledgeAll() { state.withLock { $0.acknowledges = true } }
 
-    /// Ends the connection from another thread: a request that waits for its answer gives up.
-    func abandon() { stop.signal() }
+    /// Whether the back-end has closed its end; false while an answer of it is waited for, which finds out by itself.
+    var isHungUp: Bool { state.withLockIfAvailable { $0.connection.isHungUp } ?? false }
+
+    /// The connection is of no use any more, from any thread: a request that waits for its answer gives up.
+    func fail(_ error: VhostUserError) { if note(error) { failed?(error.description) } }
+
+    /// Ends the connection without a word: nobody needs it any more.
+    func close() { note(VhostUserError(.silence, "The connection was closed.")) }
+
+    @discardableResult
+    private func note(_ error: VhostUserError) -> Bool {
+        let isFirst = ending.withLock { ending in
+            defer { ending = ending ?? error }
+            return ending == nil
+        }
+        stop.signal()
+        return isFirst
+    }
 
     /// Sends a request that has no answer of its own.
     func send(_ message: FrontEndMessage, passing descriptors: [Int32] = []) throws(VhostUserError) {
@@ -42,8 +62,8 @@ final class BackEndConnection: Sendable {
     }
 
     /// Asks for a number.
-    func number(_ message: FrontEndMessage) throws(VhostUserError) -> UInt64 {
-        guard case .number(let value)? = try exchange(message, []) else { throw Self.unanswered(message) }
+    func number(_ message: FrontEndMessage, passing descriptors: [Int32] = []) throws(VhostUserError) -> UInt64 {
+        guard case .number(let value)? = try exchange(message, descriptors) else { throw Self.unanswered(message) }
         return value
     }
 
@@ -71,19 +91,36 @@ final class BackEndConnection: Sendable {
     }
 
     private func exchange(_ message: FrontEndMessage, _ descriptors: [Int32]) throws(VhostUserError) -> BackEndReply? {
-        try state.withLock { (state) throws(VhostUserError) -> BackEndReply? in
-            if let failure = state.failure { throw failure }
-            do throws(VhostUserError) {
-                return try Self.exchange(message, descriptors, state, patience)
-            } catch {
-                state.failure = error
-                throw error
+        var passed = PassedDescriptors()
+        return try exchange(message, descriptors, &passed)
+    }
+
+    private func exchange(
+        _ message: FrontEndMessage, _ descriptors: [Int32], _ passed: inout PassedDescriptors
+    ) throws(VhostUserError) -> BackEndReply? {
+        do throws(VhostUserError) {
+            return try state.withLock { (state) throws(VhostUserError) -> BackEndReply? in
+                if let failure { throw failure }
+                return try Self.exchange(message, descriptors, &passed, state, patience)
             }
+        } catch {
+            fail(error)
+            throw error
         }
     }
 
+    /// Asks for memory in which requests in flight are noted.
+    func inFlight(_ wanted: InFlightDescription) throws(VhostUserError) -> (file: Slot<OwnedDescriptor>, description: InFlightDescription) {
+        var passed = PassedDescriptors()
+        guard case .inFlight(let description)? = try exchange(.getInFlight(wanted), [], &passed) else {
+            throw Self.unanswered(.getInFlight(wanted))
+        }
+        guard let file = passed.takeFirst() else { throw .violation("GET_INFLIGHT_FD was answered without a descriptor.") }
+        return (Slot(file), description)
+    }
+
     private static func exchange(
-        _ message: FrontEndMessage, _ descriptors: [Int32], _ state: borrowing State, _ patience: Int64
+        _ message: FrontEndMessage, _ descriptors: [Int32], _ passed: inout PassedDescriptors, _ state: borrowing State, _ patience: Int64
     ) throws(VhostUserError) -> BackEndReply? {
         let request = message.request
         let payload = message.payload
@@ -100,6 +137,8 @@ final class BackEndConnection: Sendable {
         guard received.header.isReply, received.header.request == request.rawValue else {
             throw .violation("\(request.name) was answered with message \(received.header.request).")
         }
-        return try BackEndReply(to: request, received.payload.span)
+        let answer = received.payload
+        passed = received.takeDescriptors()
+        return try BackEndReply(to: request, answer.span)
     }
 }

@@ -4,8 +4,11 @@ import Host
 final class BackEndRequests: Sendable {
     private let worker: WorkerThread<Bool>
 
-    /// Listens on `socket`; `changed` is called for every change of the configuration space, on this object's thread.
-    init(_ socket: consuming OwnedDescriptor, label: String, changed: @escaping @Sendable () -> Void) throws(SystemError) {
+    /// Listens on `socket`; `changed` is called for every change of the configuration space, and `ended` when the back-end has left, on this
+    /// object's thread.
+    init(
+        _ socket: consuming OwnedDescriptor, label: String, changed: @escaping @Sendable () -> Void, ended: @escaping @Sendable () -> Void
+    ) throws(SystemError) {
         let slot = Slot(socket)
         worker = try WorkerThread(name: "\(label)/channel", state: true) { _, stop in
             guard let socket = slot.take() else { return }
@@ -18,6 +21,7 @@ final class BackEndRequests: Sendable {
                 let reply = BackEndReply.number(known ? 0 : 1).payload
                 try? connection.send(MessageHeader(request: message.header.request, isReply: true, size: reply.count), reply)
             }
+            if !stop.isSignalled { ended() }
         }
     }
 

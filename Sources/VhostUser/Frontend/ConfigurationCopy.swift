@@ -8,19 +8,23 @@ final class ConfigurationCopy: Sendable {
         var interrupt: Interrupt?
     }
 
-    private let size: Int
     private let overlay: [UInt8]
     private let state = Mutex(State())
 
-    /// A space of `size` bytes that is all zero yet, the beginning of which `overlay` hides.
-    init(size: Int, overlay: [UInt8]) {
-        self.size = size
+    /// A space that is all zero yet, the beginning of which `overlay` hides.
+    init(overlay: [UInt8]) {
         self.overlay = overlay
         state.withLock { $0.bytes = overlay }
     }
 
+    /// The space as it is known.
+    var bytes: [UInt8] { state.withLock { $0.bytes } }
+
     /// From now on changes are announced there.
     func announce(to interrupt: Interrupt?) { state.withLock { $0.interrupt = interrupt } }
+
+    /// Tells the driver that the device cannot go on.
+    func announceEnd() { state.withLock { $0.interrupt }?.needsReset() }
 
     func read(at offset: Int, into bytes: inout MutableSpan<UInt8>) {
         let copy = state.withLock { $0.bytes }
@@ -30,16 +34,20 @@ final class ConfigurationCopy: Sendable {
         }
     }
 
-    /// Asks the back-end for its space.
-    func refresh(from connection: BackEndConnection) throws(VhostUserError) {
-        guard size > 0 else { return }
-        let fresh = try connection.configuration(count: size)
-        state.withLock { $0.bytes = overlay + fresh.dropFirst(overlay.count) }
+    /// Asks the back-end for the first `count` bytes of its space; whether they have changed.
+    @discardableResult
+    func refresh(from connection: BackEndConnection, count: Int) throws(VhostUserError) -> Bool {
+        guard count > 0 else { return false }
+        let fresh = overlay + (try connection.configuration(count: count)).dropFirst(overlay.count)
+        return state.withLock { state in
+            defer { state.bytes = fresh }
+            return state.bytes != fresh
+        }
     }
 
     /// Asks for the space because it has changed, and tells the driver; and if the device needs a reset, that.
-    func refreshAndAnnounce(from connection: BackEndConnection, knowsStatus: Bool) {
-        try? refresh(from: connection)
+    func refreshAndAnnounce(from connection: BackEndConnection, count: Int, knowsStatus: Bool) {
+        _ = try? refresh(from: connection, count: count)
         guard let interrupt = state.withLock({ $0.interrupt }) else { return }
         let status = knowsStatus ? (try? connection.number(.getStatus)) ?? 0 : 0
         if status & UInt64(DeviceStatus.needsReset.rawValue) != 0 {

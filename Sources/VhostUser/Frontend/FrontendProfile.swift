@@ -18,10 +18,12 @@ public struct FrontendProfile: Sendable {
     public var configurationSize = 0
     /// Takes the place of what the back-end says in configuration space, from the beginning on.
     public var configuration: [UInt8] = []
-    /// Whether there is nothing to save of the back-end but where its queues stand.
+    /// Whether there is nothing to save of the back-end but where its queues stand, whatever it says.
     public var isStateless = false
     /// How long a back-end may take for an answer, in milliseconds.
     public var patience: Int64 = 10_000
+    /// Somebody makes a new back-end when this one ends: what cannot be done meanwhile waits so many milliseconds. nil: nobody does.
+    public var recovery: Int64?
 
     /// A device with `queueCount` queues of `queueSize` entries and nothing else to know.
     public init(_ deviceType: DeviceType, label: String, queueCount: Int, queueSize: UInt16) {
@@ -30,4 +32,14 @@ public struct FrontendProfile: Sendable {
         self.queueCount = queueCount
         self.queueSize = queueSize
     }
+}
+
+/// What a front-end tells its owner, on whatever thread it notices.
+public struct FrontendEvents: Sendable {
+    /// The connection has failed; the sentence says how. After that nothing is sent on it any more, and whoever is at its other end must not
+    /// be left running: it may still have the guest's RAM.
+    public var failed: @Sendable (String) -> Void
+
+    /// Calls `failed` once for each connection that fails.
+    public init(failed: @escaping @Sendable (String) -> Void) { self.failed = failed }
 }

@@ -36,12 +36,13 @@ struct Greeting {
 
     /// Makes the channel on which the back-end asks, if it wants one.
     func openChannel(
-        _ connection: BackEndConnection, label: String, changed: @escaping @Sendable () -> Void
+        _ connection: BackEndConnection, label: String, changed: @escaping @Sendable () -> Void,
+        ended: @escaping @Sendable () -> Void
     ) throws(VhostUserError) -> BackEndRequests? {
         guard protocolFeatures.contains(.backendRequests) else { return nil }
         let pair = try hosted("make a socket") { () throws(SystemError) in try SocketPair() }
         let requests = try hosted("listen to the back-end") { () throws(SystemError) in
-            try BackEndRequests(try pair.first.duplicate(), label: label, changed: changed)
+            try BackEndRequests(try pair.first.duplicate(), label: label, changed: changed, ended: ended)
         }
         try connection.send(.setBackendRequestSocket, passing: [pair.second.rawValue])
         return requests

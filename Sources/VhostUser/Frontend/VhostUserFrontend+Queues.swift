@@ -1,12 +1,43 @@
 import GuestMemory
 import Host
+import Synchronization
 import Virtio
 import Virtqueue
 
-/// A queue that a back-end has.
+/// A queue that a back-end has, or shall have.
 struct RunningQueue: Sendable {
     let configuration: QueueConfiguration
+    /// Where it stood when it was given away.
+    var position: QueuePosition
     let kick: EventFD
+
+    init(_ queue: borrowing ActiveQueue) {
+        configuration = queue.ring.configuration
+        position = queue.ring.position
+        kick = queue.kick
+    }
+
+    /// The queue as one of ours.
+    func active(_ index: Int, _ features: Features, _ memory: GuestMemory) throws(VhostUserError) -> ActiveQueue {
+        do throws(QueueFault) {
+            let ring = try GuestQueue(configuration, features: features.ring, position: position, memory: memory)
+            return ActiveQueue(index: index, ring: ring, kick: kick)
+        } catch {
+            throw .violation("The back-end says of queue \(index) that it stands where it cannot (\(error)).")
+        }
+    }
+}
+
+/// Memory in which a back-end notes the requests in flight, for the next one.
+struct InFlightFile: Sendable {
+    let file: SharedDescriptor
+    let description: InFlightDescription
+}
+
+/// A descriptor with several owners.
+final class SharedDescriptor: Sendable {
+    let descriptor: OwnedDescriptor
+    init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
 }
 
 extension VhostUserFrontend {
@@ -16,35 +47,88 @@ extension VhostUserFrontend {
 
     private func user(_ guestAddress: UInt64) -> UInt64 { guestAddress &+ Self.userBase }
 
+    /// The connection in use.
+    var link: BackEndLink { current.withLock { $0 } }
+    var connection: BackEndConnection { link.connection }
+
+    /// Tells the back-end what was negotiated, unless it knows.
+    func announceFeatures(_ state: inout State) throws(VhostUserError) {
+        guard let features = state.features, state.progress.features != features else { return }
+        let link = link
+        let announcement = link.greeting.hasProtocolFeatures ? ProtocolFeatures.announcement : 0
+        try link.connection.send(.setFeatures(features.intersection(backEndFeatures).rawValue | announcement))
+        state.progress.features = features
+    }
+
+    /// Brings the back-end to where the driver's set-up is. What it knows already is not said again, so that this may fail half-way and be
+    /// done once more. `isRecovery`: another back-end had the queues, and ended.
+    func synchronise(_ state: inout State, isRecovery: Bool = false) throws(VhostUserError) {
+        if let failure = link.connection.failure { throw failure }
+        try announceFeatures(&state)
+        guard state.isActive, let memory = state.memory else { return }
+        try share(memory, &state)
+        try noteInFlight(&state)
+        for index in state.running.keys.sorted() where !state.progress.started.contains(index) {
+            if let queue = state.running[index] { try start(index, queue, &state, isRecovery: isRecovery) }
+        }
+        if link.has(.status), !state.progress.isReady {
+            let status: DeviceStatus = [.acknowledge, .driver, .featuresOK, .driverOK]
+            try link.connection.send(.setStatus(UInt64(status.rawValue)))
+        }
+        state.progress.isReady = true
+    }
+
     /// Tells the back-end where RAM is, unless it knows.
-    func share(_ memory: GuestMemory, _ state: inout State) throws(VhostUserError) {
-        guard state.memory !== memory else { return }
+    private func share(_ memory: GuestMemory, _ state: inout State) throws(VhostUserError) {
+        guard state.progress.memory !== memory else { return }
         guard let file = memory.rawFileDescriptor else {
-            throw VhostUserError(.host, "RAM is private to this process, so that no back-end can serve it.")
+            throw VhostUserError(.device, "RAM is private to this process, so that no back-end can serve it.")
         }
         let regions = memory.regions.map {
             MemoryRegionDescription(
                 guestAddress: $0.guestAddress, size: $0.size, userAddress: user($0.guestAddress), fileOffset: $0.fileOffset)
         }
-        try connection.send(.setMemoryTable(regions), passing: regions.map { _ in file })
-        state.memory = memory
+        try link.connection.send(.setMemoryTable(regions), passing: regions.map { _ in file })
+        state.progress.memory = memory
+    }
+
+    /// Gives the back-end the notes of the one before, or asks for a place for its own.
+    private func noteInFlight(_ state: inout State) throws(VhostUserError) {
+        let link = link
+        guard link.has(.inFlight), !state.progress.hasInFlight else { return }
+        let notes: InFlightFile
+        if let kept = state.inFlight {
+            notes = kept
+        } else {
+            let wanted = InFlightDescription(
+                size: 0, offset: 0, queueCount: UInt16(clamping: profile.queueCount), queueSize: profile.queueSize)
+            let made = try link.connection.inFlight(wanted)
+            guard let file = made.file.take() else { return }
+            notes = InFlightFile(file: SharedDescriptor(file), description: made.description)
+            state.inFlight = notes
+        }
+        try link.connection.send(.setInFlight(notes.description), passing: [notes.file.descriptor.rawValue])
+        state.progress.hasInFlight = true
     }
 
     /// Gives a queue to the back-end.
-    func start(_ queue: consuming ActiveQueue, _ state: inout State) throws(VhostUserError) {
-        guard state.isActive, let interrupt = state.interrupt else {
-            throw VhostUserError(.device, "The device is not active, so queue \(queue.index) cannot be started.")
+    private func start(_ index: Int, _ queue: RunningQueue, _ state: inout State, isRecovery: Bool) throws(VhostUserError) {
+        let connection = link.connection
+        guard let number = UInt32(exactly: index), index < profile.queueCount else {
+            throw VhostUserError(.device, "Queue \(index) cannot be started.")
         }
-        guard let number = UInt32(exactly: queue.index), queue.index < profile.queueCount, state.running[queue.index] == nil else {
-            throw VhostUserError(.device, "Queue \(queue.index) cannot be started.")
+        guard let call = state.interrupt?.callEvent(index) else {
+            throw VhostUserError(.device, "The transport has no event for queue \(index).")
         }
-        guard let call = interrupt.callEvent(queue.index) else {
-            throw VhostUserError(.device, "The transport has no event for queue \(queue.index).")
+        let configuration = queue.configuration
+        let format = (state.features ?? []).ring.format
+        var position = queue.position
+        if isRecovery, format == .split, let used: UInt16 = state.memory?.load(at: configuration.deviceArea &+ 2) {
+            // What the driver has been told of is done; what was in flight beyond stands in the notes. A packed queue's place stands there, too.
+            position = QueuePosition(available: used, used: used)
         }
-        let configuration = queue.ring.configuration
-        let word = queue.ring.position.vhostUserWord(state.features.ring.format)
         try connection.send(.setRingSize(RingState(index: number, value: UInt32(configuration.size))))
-        try connection.send(.setRingBase(RingState(index: number, value: word)))
+        try connection.send(.setRingBase(RingState(index: number, value: position.vhostUserWord(format))))
         try connection.send(
             .setRingAddresses(
                 RingAddresses(
@@ -52,27 +136,24 @@ extension VhostUserFrontend {
                     driverArea: user(configuration.driverArea))))
         try connection.send(.setRingCall(RingDescriptor(index: number, isPresent: true)), passing: [call.rawValue])
         try connection.send(.setRingKick(RingDescriptor(index: number, isPresent: true)), passing: [queue.kick.rawValue])
-        state.running[queue.index] = RunningQueue(configuration: configuration, kick: queue.kick)
         // Without features of the protocol rings are born enabled.
-        if hasProtocolFeatures { try connection.send(.setRingEnable(RingState(index: number, value: 1))) }
+        if link.greeting.hasProtocolFeatures { try connection.send(.setRingEnable(RingState(index: number, value: 1))) }
+        state.progress.started.insert(index)
         // Back-ends look at a ring when it starts, but not all of them do.
         queue.kick.signal()
+        // What was used before the other back-end ended may have been announced to nobody.
+        if isRecovery { call.signal() }
     }
 
-    /// Takes a queue back; nil when the back-end does not have it.
-    func stop(_ index: Int, _ state: inout State) throws(VhostUserError) -> ActiveQueue? {
-        guard let number = UInt32(exactly: index), let queue = state.running[index], let memory = state.memory else { return nil }
-        let word = try connection.base(of: number)
-        state.running[index] = nil
-        let format = state.features.ring.format
+    /// Takes a queue back, if the back-end has it: the queue as it stands now.
+    func stop(_ index: Int, _ queue: RunningQueue, _ state: inout State) throws(VhostUserError) -> RunningQueue {
+        guard state.progress.started.contains(index), let number = UInt32(exactly: index) else { return queue }
+        let word = try link.connection.base(of: number)
+        state.progress.started.remove(index)
         // All that was taken has been completed, so a split ring's used index is what stands in the ring.
-        let used: UInt16 = memory.load(at: queue.configuration.deviceArea &+ 2) ?? 0
-        let position = QueuePosition(vhostUserWord: word, format, used: used)
-        do throws(QueueFault) {
-            let ring = try GuestQueue(queue.configuration, features: state.features.ring, position: position, memory: memory)
-            return ActiveQueue(index: index, ring: ring, kick: queue.kick)
-        } catch {
-            throw .violation("The back-end says of queue \(index) that it stands where it cannot (\(error)).")
-        }
+        let used: UInt16 = state.memory?.load(at: queue.configuration.deviceArea &+ 2) ?? 0
+        var stopped = queue
+        stopped.position = QueuePosition(vhostUserWord: word, (state.features ?? []).ring.format, used: used)
+        return stopped
     }
 }

@@ -1,6 +1,6 @@
 import GuestMemory
 public import Host
-public import Schema
+import Schema
 import Synchronization
 public import Virtio
 import Virtqueue
@@ -8,63 +8,78 @@ import Virtqueue
 /// A virtio device whose data path is a vhost-user back-end in another process: ours in its jail, or anybody's.
 ///
 /// Doorbells and used buffer notifications go between the guest and the back-end without us. Configuration space is read from a copy, which
-/// the back-end's announcements refresh. When the back-end fails or leaves, whatever the driver
-/// asks for next fails.
+/// the back-end's announcements refresh. What the driver has set up is kept here, so that a new back-end can take the place of one that has
+/// ended (`recover`).
 public final class VhostUserFrontend: VirtioDevice {
     /// What of the protocol we use where the back-end has it.
     static let wanted: ProtocolFeatures = [
-        .multiQueue, .replyAck, .backendRequests, .configuration, .resetDevice, .memorySlots, .status,
+        .multiQueue, .replyAck, .backendRequests, .configuration, .inFlight, .resetDevice, .status, .deviceState, .control,
     ]
 
-    /// Queues, as the back-end has them.
-    struct State: ~Copyable {
-        /// The queues that run, with what is needed to make them anew.
-        var running: [Int: RunningQueue] = [:]
+    /// What the driver has set up, and how much of it the back-end knows.
+    struct State: ~Copyable, Sendable {
+        /// What was negotiated; nil before.
+        var features: Features?
         var interrupt: Interrupt?
-        var features: Features = []
-        /// The RAM that the back-end knows.
         var memory: GuestMemory?
         var isActive = false
+        /// The queues that run, or shall run as soon as there is a back-end, with what is needed to make them anew.
+        var running: [Int: RunningQueue] = [:]
+        /// What the driver has written to configuration space.
+        var written: [Int: UInt8] = [:]
+        /// The last request of the control side.
+        var control: [UInt8]?
+        /// A state that was saved or loaded, until the device is active.
+        var saved: [UInt8]?
+        /// Where requests in flight are noted.
+        var inFlight: InFlightFile?
+        var progress = Progress()
+        /// Signalled, and replaced, when another back-end has taken over or nobody will.
+        var change: EventFD
+    }
+
+    /// How much a back-end knows.
+    struct Progress: Sendable {
+        var features: Features?
+        var memory: GuestMemory?
+        var hasInFlight = false
+        var started: Set<Int> = []
+        var isReady = false
     }
 
     let profile: FrontendProfile
-    let connection: BackEndConnection
-    let protocolFeatures: ProtocolFeatures
-    let hasProtocolFeatures: Bool
-    private let requests: BackEndRequests?
-    private let space: ConfigurationCopy
-    let state = Mutex(State())
+    let space: ConfigurationCopy
+    let events: FrontendEvents?
+    private let askCounters: (@Sendable () -> [String: UInt64])?
+    let state: Mutex<State>
+    /// The connection in use: apart from the state, whose lock is held while an answer is waited for.
+    let current: Mutex<BackEndLink>
+    /// No other back-end will come.
+    let isGivenUp = Atomic(false)
     /// The features that the back-end offers, less what the profile withholds, and what it adds.
     public let features: Features
-    private let backEndFeatures: Features
+    let backEndFeatures: Features
 
-    /// Greets the back-end at the other end of `socket`.
+    /// Greets the back-end at the other end of `socket`. `events` learns of what happens to the connection; `counters` is asked for what the
+    /// device has done, about which the protocol has nothing to say.
     ///
     /// - Throws: what keeps it from being the device that the profile describes.
-    public init(_ socket: consuming OwnedDescriptor, _ profile: FrontendProfile) throws(VhostUserError) {
-        let slot = Slot(socket)
-        let connection = try hosted("use the connection") { () throws(SystemError) in
-            guard let socket = slot.take() else { throw SystemError("connection", .invalidArgument) }
-            return try BackEndConnection(socket, patience: profile.patience)
-        }
+    public init(
+        _ socket: consuming OwnedDescriptor, _ profile: FrontendProfile, events: FrontendEvents? = nil,
+        counters: (@Sendable () -> [String: UInt64])? = nil
+    ) throws(VhostUserError) {
         self.profile = profile
-        self.connection = connection
-        let greeting = try Greeting(connection, profile)
-        backEndFeatures = greeting.features
-        features = greeting.features.union(profile.added)
-        protocolFeatures = greeting.protocolFeatures
-        hasProtocolFeatures = greeting.hasProtocolFeatures
-        let space = ConfigurationCopy(
-            size: greeting.protocolFeatures.contains(.configuration) ? profile.configurationSize : 0, overlay: profile.configuration)
-        self.space = space
-        try space.refresh(from: connection)
-        let knowsStatus = greeting.protocolFeatures.contains(.status)
-        requests = try greeting.openChannel(connection, label: profile.label) {
-            space.refreshAndAnnounce(from: connection, knowsStatus: knowsStatus)
-        }
+        askCounters = counters
+        self.events = events
+        space = ConfigurationCopy(overlay: profile.configuration)
+        let link = try BackEndLink(socket, profile, space, events)
+        current = Mutex(link)
+        backEndFeatures = link.greeting.features
+        features = link.greeting.features.union(profile.added)
+        state = Mutex(State(change: try hosted("make an event") { () throws(SystemError) in try EventFD() }))
     }
 
-    deinit { requests?.stop() }
+    deinit { link.close() }
 
     // MARK: What it is
 
@@ -77,109 +92,147 @@ public final class VhostUserFrontend: VirtioDevice {
     /// Nothing: this is the process that the guest's RAM belongs to.
     public var keepDescriptors: [Int32] { [] }
 
+    /// What whoever made the front-end knows.
+    public var counters: [String: UInt64] { askCounters?() ?? [:] }
+
     /// Copies configuration space; waits for nobody.
     public func readConfiguration(at offset: Int, into bytes: inout MutableSpan<UInt8>) { space.read(at: offset, into: &bytes) }
 
     /// Passes a write on, and reads what became of it.
     public func writeConfiguration(at offset: Int, from bytes: Span<UInt8>) {
-        guard protocolFeatures.contains(.configuration), let start = UInt32(exactly: offset) else { return }
+        guard link.has(.configuration), let start = UInt32(exactly: offset), offset <= profile.configurationSize - bytes.count else {
+            return
+        }
         var copy: [UInt8] = []
         for index in bytes.indices { copy.append(bytes[index]) }
-        try? connection.send(.setConfiguration(ConfigurationAccess(offset: start, bytes: copy)))
-        try? space.refresh(from: connection)
+        // A device that cannot be told will be when it is made anew.
+        try? perform { (state) throws(VhostUserError) in
+            for index in copy.indices { state.written[offset + index] = copy[index] }
+            try link.connection.send(.setConfiguration(ConfigurationAccess(offset: start, bytes: copy)))
+            try space.refresh(from: link.connection, count: profile.configurationSize)
+        }
     }
 
     // MARK: Its life
 
+    /// Tells the back-end what was negotiated.
+    public func acknowledge(_ features: Features) {
+        // If it cannot be told now it will be with the activation, which can fail.
+        try? state.withLock { (state) throws(VhostUserError) in
+            if !state.isActive, !state.written.isEmpty {
+                // An earlier driver has gone without ever being ready.
+                try resetBackEnd()
+                forget(&state)
+            }
+            if state.features != features { state.saved = nil }
+            state.features = features
+            try announceFeatures(&state)
+            // The space may depend on them.
+            try space.refresh(from: link.connection, count: link.has(.configuration) ? profile.configurationSize : 0)
+        }
+    }
+
     /// Tells the back-end what was negotiated, where RAM is, and of every queue.
     public func activate(_ activation: consuming Activation) throws(DeviceError) {
-        let (memory, interrupt, features) = (activation.memory, activation.interrupt, activation.features)
         var activation = activation
-        space.announce(to: interrupt)
-        try reporting { () throws(VhostUserError) in
-            try state.withLock { (state) throws(VhostUserError) in
-                try connection.send(
-                    .setFeatures(
-                        features.intersection(backEndFeatures).rawValue | (hasProtocolFeatures ? ProtocolFeatures.announcement : 0)))
-                try share(memory, &state)
-                (state.features, state.interrupt, state.isActive) = (features, interrupt, true)
-                for index in 0..<activation.queues.count {
-                    if let queue = activation.queues.take(index) { try start(queue, &state) }
-                }
-                if protocolFeatures.contains(.status) {
-                    let status: DeviceStatus = [.acknowledge, .driver, .featuresOK, .driverOK]
-                    try connection.send(.setStatus(UInt64(status.rawValue)))
-                }
+        space.announce(to: activation.interrupt)
+        state.withLock { state in
+            (state.features, state.memory, state.interrupt) = (activation.features, activation.memory, activation.interrupt)
+            state.isActive = true
+            for index in 0..<activation.queues.count {
+                if let queue = activation.queues.take(index) { state.running[index] = RunningQueue(queue) }
             }
         }
+        do throws(DeviceError) {
+            try perform { (state) throws(VhostUserError) in try synchronise(&state) }
+        } catch {
+            state.withLock { state in
+                // A back-end that still answers must not go on with a part of them.
+                for index in state.progress.started.sorted() { _ = try? link.connection.base(of: UInt32(index)) }
+                (state.running, state.isActive, state.progress.started) = ([:], false, [])
+            }
+            throw error
+        }
+        state.withLock { $0.saved = nil }
     }
 
     /// Stops all queues and lets the back-end forget its driver.
     public func reset() throws(DeviceError) {
         space.announce(to: nil)
-        try reporting { () throws(VhostUserError) in
-            try state.withLock { (state) throws(VhostUserError) in
-                guard state.isActive else { return }
-                for index in state.running.keys.sorted() { _ = try stop(index, &state) }
-                if protocolFeatures.contains(.status) {
-                    try connection.send(.setStatus(0))
-                } else if protocolFeatures.contains(.resetDevice) {
-                    try connection.send(.resetDevice)
-                }
-                (state.interrupt, state.isActive) = (nil, false)
-            }
+        try perform { (state) throws(VhostUserError) in
+            guard state.isActive else { return }
+            for index in state.progress.started.sorted() { _ = try link.connection.base(of: UInt32(index)) }
+            try resetBackEnd()
+            forget(&state)
         }
+    }
+
+    private func resetBackEnd() throws(VhostUserError) {
+        if link.has(.status) {
+            try link.connection.send(.setStatus(0))
+        } else if link.has(.resetDevice) {
+            try link.connection.send(.resetDevice)
+        }
+    }
+
+    private func forget(_ state: inout State) {
+        (state.running, state.written, state.saved, state.inFlight) = ([:], [:], nil, nil)
+        (state.interrupt, state.features, state.isActive) = (nil, nil, false)
+        state.progress = Progress(memory: state.progress.memory)
     }
 
     /// Stops one queue and gives it back.
     public func stopQueue(_ index: Int) throws(DeviceError) -> ActiveQueue? {
-        try reporting { () throws(VhostUserError) in
-            try state.withLock { (state) throws(VhostUserError) in try stop(index, &state) }
+        try perform { (state) throws(VhostUserError) -> ActiveQueue? in
+            guard let queue = state.running[index], let memory = state.memory else { return nil }
+            let stopped = try stop(index, queue, &state)
+            state.running[index] = nil
+            return try stopped.active(index, state.features ?? [], memory)
         }
     }
 
     /// Starts one queue.
     public func startQueue(_ queue: consuming ActiveQueue) throws(DeviceError) {
-        var incoming: ActiveQueue? = queue
-        try reporting { () throws(VhostUserError) in
-            try state.withLock { (state) throws(VhostUserError) in
-                if let queue = incoming.take() { try start(queue, &state) }
+        let index = queue.index
+        let label = profile.label
+        let limit = profile.queueCount
+        try state.withLock { (state) throws(DeviceError) in
+            guard state.isActive, index < limit, state.running[index] == nil else {
+                throw DeviceError("\(label): queue \(index) cannot be started.")
             }
+        }
+        let running = RunningQueue(queue)
+        state.withLock { $0.running[index] = running }
+        do throws(DeviceError) {
+            try perform { (state) throws(VhostUserError) in try synchronise(&state) }
+        } catch {
+            state.withLock { $0.running[index] = nil }
+            throw error
         }
     }
 
-    /// Stops all queues and gives them back.
+    /// Stops all queues and gives them back. When one cannot be stopped, those that were go on.
     public func sleep() throws(DeviceError) -> QueueSet? {
-        try reporting { () throws(VhostUserError) in
-            try state.withLock { (state) throws(VhostUserError) -> QueueSet? in
-                guard state.isActive else { return nil }
-                var queues = QueueSet(count: profile.queueCount)
-                for index in state.running.keys.sorted() {
-                    if let queue = try stop(index, &state) { queues.put(queue) }
+        do throws(DeviceError) {
+            return try perform { (state) throws(VhostUserError) -> QueueSet? in
+                guard state.isActive, let memory = state.memory else { return nil }
+                for index in state.progress.started.sorted() {
+                    if let queue = state.running[index] { state.running[index] = try stop(index, queue, &state) }
                 }
-                state.isActive = false
+                var queues = QueueSet(count: profile.queueCount)
+                for (index, queue) in state.running { queues.put(try queue.active(index, state.features ?? [], memory)) }
+                (state.running, state.isActive, state.inFlight) = ([:], false, nil)
+                (state.progress.hasInFlight, state.progress.isReady) = (false, false)
                 return queues
             }
+        } catch {
+            try? state.withLock { (state) throws(VhostUserError) in try synchronise(&state) }
+            throw error
         }
     }
 
     /// Goes on where `sleep` stopped.
     public func wake(_ activation: consuming Activation?) throws(DeviceError) {
         if let activation { try activate(activation) }
-    }
-
-    /// The state of the back-end.
-    public func snapshot() throws(DeviceError) -> JSONValue {
-        guard profile.isStateless else {
-            throw DeviceError("\(profile.label): its back-end cannot save its state (VHOST_USER_PROTOCOL_F_DEVICE_STATE).")
-        }
-        return [:]
-    }
-
-    /// Takes over a saved state.
-    public func restore(_ state: SavedValue) throws(StateError) { try state.expectEmpty() }
-
-    private func reporting<Result: ~Copyable>(_ body: () throws(VhostUserError) -> Result) throws(DeviceError) -> Result {
-        do { return try body() } catch { throw DeviceError("\(profile.label): \(error)") }
     }
 }

@@ -119,6 +119,12 @@ final class DeviceHarness {
         return remote.frontend
     }
 
+    /// Another device takes the place of the one behind the connection: see `RemoteDevice.replace`.
+    func replace(with other: any VirtioDevice, orderly: Bool) throws {
+        guard let current = remotes.last else { throw Timeout("a device behind a connection") }
+        remotes.append(try current.replace(with: other, orderly: orderly))
+    }
+
     // MARK: The device's life
 
     private func activation(_ queues: consuming QueueSet) -> Activation {

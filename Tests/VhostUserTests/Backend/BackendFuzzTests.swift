@@ -23,7 +23,10 @@ struct BackendFuzzTests {
         let version1 = Features.version1.rawValue
         let announced = version1 | ProtocolFeatures.announcement
         let features: [UInt64] = [version1, announced, announced | Features.ringPacked.rawValue, 0]
-        switch random.below(20) {
+        let notes = InFlightDescription(
+            size: random.pick([0, 4096, 1 << 16, .max]), offset: random.pick([0, 4096, 3]), queueCount: UInt16(random.below(3)),
+            queueSize: random.pick([64, 64, 1, 0, .max]))
+        switch random.below(25) {
         case 0: return (.setFeatures(random.pick(features)), [])
         case 1: return (.setMemoryTable([region]), [driver.file])
         case 2: return (.addMemoryRegion(region), [driver.file])
@@ -38,6 +41,11 @@ struct BackendFuzzTests {
         case 14, 15, 16: return (.setRingEnable(RingState(index: 0, value: UInt32(random.below(2)))), [])
         case 17: return (.setStatus(random.pick([0, 15, 15, 15])), [])
         case 18: return (random.pick([.resetDevice, .getStatus, .getFeatures, .setOwner]), [])
+        case 19: return (.getInFlight(notes), [])
+        // RAM itself: what the log says is then whatever lies there, and what is noted changes it.
+        case 20, 21: return (.setInFlight(notes), [driver.file])
+        case 22: return (.setDeviceStateDescriptor(DeviceStateTransfer(random.oneIn(2) ? .save : .load)), [driver.file])
+        case 23: return (.checkDeviceState, [])
         default: return (random.pick(Samples.messages), [])
         }
     }

@@ -30,7 +30,7 @@ struct HandshakeTests {
         let peer = driver.peer
         let offered = service.device.features.rawValue | 1 << 30
         #expect(try peer.ask(.getFeatures) == .number(offered))
-        let protocolFeatures: UInt64 = 1 << 0 | 1 << 3 | 1 << 5 | 1 << 9 | 1 << 13 | 1 << 15 | 1 << 16
+        let protocolFeatures: UInt64 = 1 << 0 | 1 << 3 | 1 << 5 | 1 << 9 | 1 << 12 | 1 << 13 | 1 << 15 | 1 << 16 | 1 << 19
         #expect(try peer.ask(.getProtocolFeatures) == .number(protocolFeatures))
         try peer.send(.setProtocolFeatures(protocolFeatures & ~(1 << 13)))
         #expect(try peer.ask(.getQueueCount) == .number(2))

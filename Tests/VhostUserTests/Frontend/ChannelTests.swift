@@ -123,7 +123,7 @@ struct ChannelTests {
 
     @Test("A back-end without the channel gets none")
     func none() throws {
-        let rig = try FrontendRig(Script(protocolFeatures: BackendSession.offer.subtracting(.backendRequests)))
+        let rig = try FrontendRig(Script(protocolFeatures: ProtocolFeatures.servedToAll.subtracting([.backendRequests, .inFlight])))
         #expect(rig.fake.requests.last == .getConfiguration)
         #expect(throws: Timeout.self) { _ = try rig.fake.channel() }
         try rig.activate()

@@ -26,7 +26,7 @@ struct GreetingTests {
         let rig = try FrontendRig()
         #expect(rig.fake.requests == Self.greeting)
         #expect(rig.frontend.features == Features.ours.union(.ringPacked))
-        #expect(rig.frontend.protocolFeatures == BackendSession.offer)
+        #expect(rig.frontend.link.greeting.protocolFeatures == Script().protocolFeatures.intersection(VhostUserFrontend.wanted))
         #expect(rig.frontend.queueMaxSizes == [64, 64])
         #expect(rig.configuration() == (0..<60).map { UInt8($0) })
         #expect(rig.configuration(at: 58, count: 4) == [58, 59, 0, 0])
@@ -73,7 +73,7 @@ struct GreetingTests {
             let failure = try failure(Script(queueCount: count))
             #expect(failure == VhostUserError(.device, "The back-end has \(count) queues; expected at least 2."))
         }
-        for script in [Script(protocolFeatures: BackendSession.offer.subtracting(.configuration)), Script(features: 1 << 32)] {
+        for script in [Script(protocolFeatures: ProtocolFeatures.servedToAll.subtracting(.configuration)), Script(features: 1 << 32)] {
             let failure = try failure(script)
             #expect(failure.kind == .device)
             #expect(failure.description.contains("VHOST_USER_PROTOCOL_F_CONFIG"))

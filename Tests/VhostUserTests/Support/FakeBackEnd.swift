@@ -27,7 +27,7 @@ final class FakeBackEnd: Sendable {
     /// What it claims to be, and where it goes astray.
     struct Script: Sendable {
         var features: UInt64 = Features.ours.union(.ringPacked).rawValue | ProtocolFeatures.announcement
-        var protocolFeatures = BackendSession.offer
+        var protocolFeatures = ProtocolFeatures.servedToAll.subtracting([.inFlight, .deviceState])
         var queueCount: UInt64 = 2
         /// By the message's number, from 0 on.
         var steps: [Int: Twist] = [:]

@@ -24,6 +24,10 @@ enum Samples {
     private static let descriptors = [(UInt32(0), true), (0, false), (255, true), (255, false)].map {
         RingDescriptor(index: $0, isPresent: $1)
     }
+    static let inFlight = [
+        InFlightDescription(size: 0, offset: 0, queueCount: 1, queueSize: 128),
+        InFlightDescription(size: .max, offset: .max, queueCount: .max, queueSize: .max),
+    ]
     private static let addresses = [
         RingAddresses(index: 0, descriptorArea: 0, deviceArea: 0, driverArea: 0),
         RingAddresses(index: .max, flags: .max, descriptorArea: .max, deviceArea: .max, driverArea: .max, log: .max),
@@ -39,8 +43,10 @@ enum Samples {
     static let messages: [FrontEndMessage] = {
         var messages: [FrontEndMessage] = [
             .getFeatures, .setOwner, .resetOwner, .getProtocolFeatures, .getQueueCount, .setBackendRequestSocket, .resetDevice,
-            .getMaxMemorySlots, .getStatus,
+            .getMaxMemorySlots, .getStatus, .checkDeviceState, .setDeviceStateDescriptor(DeviceStateTransfer(.save)),
+            .setDeviceStateDescriptor(DeviceStateTransfer(.load)), .control([]), .control([0x7b, 0x7d]),
         ]
+        for region in inFlight { messages += [.getInFlight(region), .setInFlight(region)] }
         for number in numbers { messages += [.setFeatures(number), .setProtocolFeatures(number), .setStatus(number)] }
         for ring in rings { messages += [.setRingSize(ring), .setRingBase(ring), .getRingBase(ring), .setRingEnable(ring)] }
         for ring in descriptors { messages += [.setRingKick(ring), .setRingCall(ring), .setRingError(ring)] }

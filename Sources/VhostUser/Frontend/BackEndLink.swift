@@ -1,0 +1,50 @@
+import Host
+import Virtio
+
+/// One connection to a back-end and what was agreed on it.
+final class BackEndLink: Sendable {
+    let connection: BackEndConnection
+    let greeting: Greeting
+    private let requests: BackEndRequests?
+
+    /// Greets the back-end at the other end of `socket`, and reads its configuration space into `space`.
+    init(
+        _ socket: consuming OwnedDescriptor, _ profile: FrontendProfile, _ space: ConfigurationCopy, _ events: FrontendEvents?
+    ) throws(VhostUserError) {
+        let slot = Slot(socket)
+        let isLast = profile.recovery == nil
+        let failed: @Sendable (String) -> Void = { sentence in
+            events?.failed(sentence)
+            // Nobody comes after it: its driver shall not wait for ever.
+            if isLast { space.announceEnd() }
+        }
+        let connection = try hosted("use the connection") { () throws(SystemError) in
+            guard let socket = slot.take() else { throw SystemError("connection", .invalidArgument) }
+            return try BackEndConnection(socket, patience: profile.patience, failed: failed)
+        }
+        self.connection = connection
+        let greeting = try Greeting(connection, profile)
+        self.greeting = greeting
+        let size = greeting.protocolFeatures.contains(.configuration) ? profile.configurationSize : 0
+        try space.refresh(from: connection, count: size)
+        let knowsStatus = greeting.protocolFeatures.contains(.status)
+        requests = try greeting.openChannel(
+            connection, label: profile.label,
+            changed: { space.refreshAndAnnounce(from: connection, count: size, knowsStatus: knowsStatus) },
+            ended: {
+                // Somebody who only spoils this channel has not left.
+                if connection.isHungUp { connection.fail(VhostUserError(.silence, "The back-end has left.")) }
+            })
+    }
+
+    /// Whether the back-end and we agreed on something of the protocol.
+    func has(_ features: ProtocolFeatures) -> Bool { greeting.protocolFeatures.contains(features) }
+
+    /// Ends the connection; harmless when it has ended.
+    func close() {
+        connection.close()
+        requests?.stop()
+    }
+
+    deinit { close() }
+}

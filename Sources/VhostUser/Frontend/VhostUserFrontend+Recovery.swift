@@ -1,0 +1,123 @@
+public import Host
+import Synchronization
+import Virtio
+
+// What becomes of a device whose back-end ends: it waits for another one, or needs a reset that will not help.
+
+extension VhostUserFrontend {
+    /// Does something with the back-end. When the connection fails and another back-end can be expected, waits for it and tries again:
+    /// `body` takes up where it was.
+    func perform<Result: ~Copyable & Sendable>(
+        _ body: (inout State) throws(VhostUserError) -> Result
+    ) throws(DeviceError) -> Result {
+        let deadline = MonotonicTime.now + (profile.recovery ?? 0)
+        while true {
+            let used = link
+            var change: EventFD?
+            do throws(VhostUserError) {
+                return try state.withLock { (state) throws(VhostUserError) -> Result in
+                    change = state.change
+                    return try body(&state)
+                }
+            } catch {
+                let left = deadline - MonotonicTime.now
+                guard profile.recovery != nil, left > 0, used.connection.failure != nil, !isGivenUp.load(ordering: .acquiring),
+                    change?.waitWithoutDraining(milliseconds: left) == true
+                else { throw DeviceError("\(profile.label): \(error)") }
+            }
+        }
+    }
+
+    /// Another back-end, at the other end of `socket`, takes the place of the one that has ended: it gets all that the driver has set up,
+    /// and the notes about requests in flight.
+    ///
+    /// Call it only when the old one has no way to the guest's RAM any more.
+    /// - Throws: what keeps the back-end from being the same device. The device then waits for a better one.
+    public func recover(_ socket: consuming OwnedDescriptor) throws(VhostUserError) {
+        let before = space.bytes
+        let link = try BackEndLink(socket, profile, space, events)
+        guard link.greeting.features.isSuperset(of: backEndFeatures) else {
+            throw VhostUserError(.device, "The new back-end lacks features that the old one had.")
+        }
+        let change = try hosted("make an event") { () throws(SystemError) in try EventFD() }
+        let interrupt = try state.withLock { (state) throws(VhostUserError) -> Interrupt? in
+            guard !isGivenUp.load(ordering: .acquiring) else { throw VhostUserError(.device, "The device has been given up.") }
+            let old = current.withLock { current in
+                defer { current = link }
+                return current
+            }
+            old.close()
+            try introduce(&state, saved: state.isActive ? nil : state.saved, isRecovery: true)
+            state.change.signal()
+            state.change = change
+            return state.interrupt
+        }
+        try announceSpace(of: link, unlike: before, to: interrupt)
+    }
+
+    /// The space may be another one now.
+    private func announceSpace(of link: BackEndLink, unlike before: [UInt8], to interrupt: Interrupt?) throws(VhostUserError) {
+        if link.has(.configuration) { try space.refresh(from: link.connection, count: profile.configurationSize) }
+        if space.bytes != before { interrupt?.signalConfigurationChange() }
+    }
+
+    /// Tells a back-end that has just come of everything.
+    private func introduce(_ state: inout State, saved: [UInt8]?, isRecovery: Bool) throws(VhostUserError) {
+        state.progress = Progress()
+        try announceFeatures(&state)
+        if let saved { try load(saved) }
+        for (offset, byte) in state.written.sorted(by: { $0.key < $1.key }) {
+            try link.connection.send(.setConfiguration(ConfigurationAccess(offset: UInt32(truncatingIfNeeded: offset), bytes: [byte])))
+        }
+        if let control = state.control { try link.connection.send(.control(control)) }
+        try synchronise(&state, isRecovery: isRecovery)
+    }
+
+    /// Another back-end, at the other end of `socket`, takes over from one that works: that one finishes what it has begun, and the other one
+    /// goes on where it stands.
+    ///
+    /// - Throws: what keeps it from doing so; the device then stays where it was.
+    public func handOver(to socket: consuming OwnedDescriptor) throws(VhostUserError) {
+        let before = space.bytes
+        let link = try BackEndLink(socket, profile, space, events)
+        guard link.greeting.features.isSuperset(of: backEndFeatures) else {
+            throw VhostUserError(.device, "The new back-end lacks features that the old one has.")
+        }
+        let interrupt = try state.withLock { (state) throws(VhostUserError) -> Interrupt? in
+            let old = self.link
+            guard old.connection.failure == nil, !isGivenUp.load(ordering: .acquiring) else {
+                throw VhostUserError(.device, "The old back-end does not answer.")
+            }
+            do throws(VhostUserError) {
+                for index in state.progress.started.sorted() {
+                    if let queue = state.running[index] { state.running[index] = try stop(index, queue, &state) }
+                }
+                let saved = old.has(.deviceState) && !profile.isStateless ? try save() : nil
+                state.inFlight = nil
+                current.withLock { $0 = link }
+                try introduce(&state, saved: saved, isRecovery: false)
+            } catch {
+                current.withLock { $0 = old }
+                link.close()
+                state.progress = Progress()
+                state.inFlight = nil
+                try synchronise(&state)
+                throw error
+            }
+            old.close()
+            return state.interrupt
+        }
+        try announceSpace(of: link, unlike: before, to: interrupt)
+    }
+
+    /// No back-end will come any more: whoever waits for one need not, and the driver is told that the device cannot go on. From any thread,
+    /// at any time.
+    public func giveUp() {
+        isGivenUp.store(true, ordering: .releasing)
+        link.connection.close()
+        state.withLock { state in
+            state.change.signal()
+            state.interrupt?.needsReset()
+        }
+    }
+}
