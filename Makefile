@@ -43,8 +43,16 @@ test-lifecycle: deps ## Run the representative cycles of sleep, snapshot and res
 soak-lifecycle: deps ## Run all cycles of sleep, snapshot and restore
 	@Tests/run soak-lifecycle
 
+.PHONY: test-jail
+test-jail: deps ## Run the representative tests of devices in jailed processes alone
+	@Tests/run test-jail
+
+.PHONY: soak-jail
+soak-jail: deps ## Run boots, cycles and kills with every device in a jailed process
+	@Tests/run soak-jail
+
 .PHONY: soak
-soak: soak-boot soak-lifecycle ## Run every long test
+soak: soak-boot soak-lifecycle soak-jail ## Run every long test
 
 .PHONY: lab
 lab: deps ## Open a shell in the lab

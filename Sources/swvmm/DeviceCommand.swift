@@ -5,7 +5,7 @@ public import Supervisor
 /// `swvmm device`.
 struct DeviceCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "device", abstract: "Serve one device to another VMM over vhost-user.",
+        commandName: "device", abstract: "Serve one device to another VMM over vhost-user, or upgrade one of a running VM.",
         discussion: """
             The settings are those of an entry of 'devices' in vm.json, as KEY=VALUE; what is no JSON is a string, a dot leads into \
             an object:
@@ -17,7 +17,28 @@ struct DeviceCommand: ParsableCommand {
 
             Front-ends are served one after the other until SIGTERM or SIGINT. Their RAM must be shared (in QEMU: -object \
             memory-backend-memfd,share=on).
-            """)
+            """,
+        subcommands: [ServeDeviceCommand.self, UpgradeDeviceCommand.self], defaultSubcommand: ServeDeviceCommand.self)
+}
+
+/// `swvmm device upgrade`.
+struct UpgradeDeviceCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "upgrade", abstract: "Replace the process of a VM's device by one of the program as it is installed now.",
+        discussion: "The VM must have \"isolation\": \"process\". The guest notices nothing.")
+
+    @OptionGroup var vm: VMArgument
+
+    @Argument(help: "The id of the device.")
+    var id: String
+
+    func run() throws { print("Device \"\(id)\" is served by process \(try ControlClient(name: vm.name).upgradeDevice(id)).") }
+}
+
+/// `swvmm device KIND`.
+struct ServeDeviceCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve", abstract: "Serve a device; this is what 'device' does with the name of a kind.")
 
     @Argument(help: "The kind of device: block, net, rng or console.")
     var kind: DeviceKind

@@ -1,5 +1,5 @@
 public import ArgumentParser
-import Supervisor
+public import Supervisor
 public import VirtualMachine
 
 /// `swvmm restore`.
@@ -36,6 +36,9 @@ struct RestoreCommand: ParsableCommand {
             valueName: "id=backend"))
     var console: [String] = []
 
+    @Option(help: "Where devices live: 'process' or 'none'; by default as in the snapshot.")
+    var isolation: Isolation?
+
     @Option(help: "Where the snapshot is that this one lies on, when it has moved.")
     var base: String?
 
@@ -55,6 +58,7 @@ struct RestoreCommand: ParsableCommand {
         request.name = name
         request.asleep = asleep
         request.overrides = try overrides(.disk, disk) + overrides(.net, net) + overrides(.console, console)
+        request.isolation = isolation
         request.base = base
         request.prefault = prefault
         request.verify = verify
@@ -74,3 +78,4 @@ struct RestoreCommand: ParsableCommand {
 }
 
 extension ClockPolicy: ExpressibleByArgument {}
+extension Isolation: ExpressibleByArgument {}

@@ -12,10 +12,13 @@ enum BootSuite {
           lifecycle   bare-metal guests that are put to sleep, saved and restored (likewise)
           boot        Linux guests (as root, in the lab)
           cycles      Linux guests that are put to sleep, saved and restored under load (likewise)
+          jail        bare-metal guests with devices in jailed processes, which are killed, stopped and looked at (as payload)
+          kills       Linux guests under load, whose devices' processes are killed (as boot)
 
           --swvmm PATH      the program
           --payloads DIR    what Tests/Guests/build made
           --guests DIR      KERNEL and KERNEL.initrd for each kernel, or links to them
+          --isolation WHERE where the guests' devices live: process or none
           --complete        the whole boot matrix, not the representative part
           --part I/N        only every Nth case, beginning with the Ith (from 1)
           --filter TEXT     only cases whose name contains TEXT
@@ -50,6 +53,8 @@ enum BootSuite {
         case "lifecycle": lifecycleCases(options)
         case "cycles": linuxLifecycleCases(options) + cloneCases(options)
         case "boot": bootCases(options) + endingCases(options)
+        case "jail": jailCases(options)
+        case "kills": killCases(options)
         default: throw SuiteError("unknown group '\(options.group)'\n\n\(usage)")
         }
     }
@@ -74,6 +79,7 @@ struct Options {
     var guests = ""
     var complete = false
     var filter = ""
+    var isolation: String?
     var checks: [String] = []
     /// Which of the cases, counted from 0, and of how many groups.
     var part = (index: 0, count: 1)
@@ -95,6 +101,7 @@ struct Options {
                 let numbers = try value(argument).split(separator: "/").map { Int($0) ?? 0 }
                 guard numbers.count == 2, numbers[0] >= 1, numbers[0] <= numbers[1] else { throw SuiteError("--part takes I/N, like 1/2") }
                 part = (numbers[0] - 1, numbers[1])
+            case "--isolation": isolation = try value(argument)
             case "--checks": checks = try value(argument).split(separator: ",").map(String.init)
             case "--complete": complete = true
             case "--representative": complete = false

@@ -55,6 +55,7 @@ private final class CloneRun {
         let commands = "truncate -s 32M clone0.img && ip tuntap add swclone0 mode tap && ip link set swclone0 up"
         guard Command.shell("cd \(scratch.path) && \(commands)") != nil else { throw Failure(reason: "failed: \(commands)") }
         var vm = VMFile(kernel: "\(options.guests)/6.12")
+        vm.isolation = options.isolation
         vm.name = "clone0"
         vm.initrd = "\(options.guests)/6.12.initrd"
         vm.memory = "256M"

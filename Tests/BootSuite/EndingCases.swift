@@ -15,6 +15,7 @@ func endingCases(_ options: Options) -> [TestCase] {
                 report.remark("end: \(name): \((MonotonicTime.now - begin) / 1000) s")
             }
             var vm = VMFile(kernel: "\(options.guests)/\(kernel)")
+            vm.isolation = options.isolation
             vm.initrd = "\(options.guests)/\(kernel).initrd"
             vm.memory = "256M"
             vm.transport = transport

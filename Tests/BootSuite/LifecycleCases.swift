@@ -136,6 +136,11 @@ private func lifecycleCase(
         let scratch = Scratch("lifecycle")
         defer { scratch.remove() }
         var file = VMFile(kernel: "\(options.payloads)/ticker")
+        file.isolation = options.isolation
+        if options.isolation != nil {
+            file.devices = JailedVM.configuration
+            _ = Command.shell("truncate -s 1M \(scratch.path)/disk.img")
+        }
         file.name = "ticker"
         file.memory = "128M"
         file.tracksWrites = tracksWrites

@@ -27,8 +27,8 @@ struct LoadedGuest {
 }
 
 /// One guest with a disk load, a TCP stream and a counter, through all its cycles.
-private final class LoadedRun {
-    private struct Failure: Error { let reason: String }
+final class LoadedRun {
+    struct Failure: Error { let reason: String }
 
     /// How long the guest may take for anything, in milliseconds.
     private static let patience: Int64 = 180_000
@@ -70,24 +70,64 @@ private final class LoadedRun {
         report.remark("cycles: \(load.name): \((MonotonicTime.now - begin) / 1000) s")
     }
 
+    /// Kills processes of devices, `kills` times, while the guest works.
+    func run(kills: Int) {
+        defer {
+            machine?.kill()
+            _ = Command.shell("ip link del \(tap)")
+            scratch.remove()
+        }
+        let begin = MonotonicTime.now
+        do {
+            try start(isolation: "process", extra: ["\"maxRestarts\": 1000000"])
+            try check("\(kills) processes of its devices killed") {
+                for kill in 0..<kills {
+                    // The disk most often: it has most to lose.
+                    let device = ["data", "tap", "data", "console", "data", "rng"][kill % 6]
+                    guard Command.shell("pkill -9 -f 'device-process \(device)$'") != nil else {
+                        throw Failure(reason: "device \(device) has no process before kill \(kill)")
+                    }
+                    // Anywhere between at once and some rounds of the load.
+                    _ = usleep(UInt32(kill * 37 % 400) * 1000)
+                    if kill % 5 == 4 {
+                        try follow(2)
+                        try checkStream(2)
+                    }
+                }
+                try follow(5)
+                try checkStream(3)
+            }
+            try check("the guest ends well") { try finish() }
+        } catch {
+            report.note("kills: \(load.name)", "stopped early: \((error as? Failure)?.reason ?? "\(error)")")
+        }
+        report.remark("kills: \(load.name): \((MonotonicTime.now - begin) / 1000) s")
+    }
+
     private func check(_ name: String, _ body: () throws -> Void) throws {
         do {
             try body()
-            report.note("cycles: \(load.name): \(name)", nil)
+            report.note("\(group): \(load.name): \(name)", nil)
         } catch {
             var context = machine?.history.suffix(12).map { $0 } ?? []
             context += lines(machine?.complaints ?? "", last: 5).map { "stderr: \($0)" }
             context += lines(Command.shell("cat \(scratch.path)/serial.log") ?? "", last: 10).map { "serial: \($0)" }
-            report.note("cycles: \(load.name): \(name)", (error as? Failure)?.reason ?? "\(error)", context: context)
+            report.note("\(group): \(load.name): \(name)", (error as? Failure)?.reason ?? "\(error)", context: context)
             throw error
         }
     }
 
-    private func start() throws {
+    private var group: String { isKilling ? "kills" : "cycles" }
+    private var isKilling = false
+
+    private func start(isolation: String? = nil, extra: [String] = []) throws {
+        isKilling = isolation != nil
         let prepared = "truncate -s 64M data.img && ip tuntap add \(tap) mode tap && ip link set \(tap) up"
         guard Command.shell("cd \(scratch.path) && \(prepared)") != nil else { throw Failure(reason: "failed: \(prepared)") }
         stream = try NumberStream(port: 9100)
         var vm = VMFile(kernel: "\(options.guests)/\(load.kernel)")
+        vm.isolation = isolation ?? options.isolation
+        vm.extra = extra
         vm.name = vmName
         vm.initrd = "\(options.guests)/\(load.kernel).initrd"
         vm.cpus = load.cpus
@@ -178,7 +218,7 @@ private final class LoadedRun {
         }
         guard ending.contains("CHECK fsck ok") else { throw Failure(reason: "the file system is not clean: \(ending)") }
         // Linux 6.1 has no driver for the VM Generation ID.
-        guard load.kernel.hasPrefix("6.1-") || ending.contains(where: { $0.hasPrefix("FORKS ") && $0 != "FORKS 0" }) else {
+        guard isKilling || load.kernel.hasPrefix("6.1-") || ending.contains(where: { $0.hasPrefix("FORKS ") && $0 != "FORKS 0" }) else {
             throw Failure(reason: "the guest has not noticed that it was restored: \(ending)")
         }
         guard machine?.waitForEnd(before: deadline) == .exited(0) else {

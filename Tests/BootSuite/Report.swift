@@ -19,6 +19,15 @@ final class Report {
         }
     }
 
+    /// How much has been noted.
+    var mark: (passed: Int, failed: Int) { (passed, failed) }
+
+    /// What was noted since then does not count; `why` is said.
+    func withdraw(since mark: (passed: Int, failed: Int), _ why: String) {
+        (passed, failed) = mark
+        say("AGAIN   \(why)")
+    }
+
     /// Something worth knowing that is neither.
     func remark(_ text: String) { say("        \(text)") }
 

@@ -98,6 +98,9 @@ final class TickingVM {
         rest += machine.takeRest()
     }
 
+    /// Waits until the process has ended by itself.
+    func waitForEnd() -> ExitStatus? { machine.waitForEnd(before: MonotonicTime.now + Self.patience) }
+
     /// Kills the process as SIGKILL does.
     func kill() { machine.kill() }
 }

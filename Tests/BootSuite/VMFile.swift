@@ -10,6 +10,8 @@ struct VMFile {
     var commandLine = ""
     var transport = "pci"
     var serial = "\"null\""
+    /// Where devices live; nil: as the default is.
+    var isolation: String?
     /// The devices' JSON objects, without their braces.
     var devices: [String] = []
     /// Further members of the document.
@@ -27,7 +29,8 @@ struct VMFile {
             "\"transport\": \"\(transport)\"", "\"serial\": { \"backend\": \(serial) }",
             "\"devices\": [\(devices.map { "{ \($0) }" }.joined(separator: ",\n    "))]",
         ]
-        return "{\n  \((members + extra).joined(separator: ",\n  "))\n}\n"
+        let isolation = self.isolation.map { ["\"isolation\": \"\($0)\""] } ?? []
+        return "{\n  \((members + isolation + extra).joined(separator: ",\n  "))\n}\n"
     }
 }
 

@@ -34,6 +34,7 @@ extension Policy {
         fcntl arg1=3                      # F_GETFL
         fcntl arg1=4                      # F_SETFL
         fcntl arg1=1030                   # F_DUPFD_CLOEXEC
+        fcntl arg1=1033                   # F_ADD_SEALS
         newfstatat arg3=0x1000            # AT_EMPTY_PATH: of a descriptor
         statx arg2&0x1000=0x1000          # the same
         recvmsg
@@ -52,6 +53,8 @@ extension Policy {
         munmap
         mremap
         madvise
+        memfd_create                      # where requests in flight are noted
+        ftruncate
 
         # Threads of this process, and nothing but threads; clone3 has its flags where no filter can look.
         clone arg0=0x3d0f00

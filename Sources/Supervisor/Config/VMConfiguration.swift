@@ -32,6 +32,12 @@ public struct VMConfiguration: Sendable, Equatable {
     public let transport: TransportKind
     /// The serial port's host side; nil: stdio unless a console has it, else null.
     public let serial: CharacterBackendSettings?
+    /// Where devices live.
+    public let isolation: Isolation
+    /// What happens when the process of a device ends.
+    public let onCrash: CrashPolicy
+    /// How often one device's process is started again within a minute.
+    public let maxRestarts: Int
     /// What happens when the guest asks for a reset.
     public let onReboot: RebootPolicy
     /// Seconds between the power button and force, after SIGTERM.
@@ -77,6 +83,14 @@ public struct VMConfiguration: Sendable, Equatable {
         serial = try reader.object("serial", doc: "The serial port COM1.") { (serial) throws(ConfigError) in
             try CharacterBackendSettings.read(serial, default: nil)
         }
+        isolation = try reader.choice(
+            "isolation", default: Isolation.none, doc: "Where devices live: each in a jailed process, or in that of the VM.")
+        onCrash = try reader.choice(
+            "onCrash", default: CrashPolicy.restart, doc: "What happens when the process of a device ends by itself.")
+        maxRestarts = Int(
+            try reader.integer(
+                "maxRestarts", in: 0...1_000_000, default: 10,
+                doc: "How often one device's process is started again within a minute; after that the device fails."))
         onReboot = try reader.choice("onReboot", default: RebootPolicy.exit, doc: "What happens when the guest asks for a reset.")
         shutdownTimeout = Int(
             try reader.integer(
@@ -90,7 +104,7 @@ public struct VMConfiguration: Sendable, Equatable {
     public var resolvedSerial: CharacterBackendSettings { serial ?? (stdioConsole == nil ? .stdio : .null) }
 
     /// Whether devices in other processes need the guest's RAM; what they write nobody here can note.
-    var sharesMemory: Bool { devices.contains { $0.vhostUserPath != nil } }
+    var sharesMemory: Bool { isolation == .process && !devices.isEmpty || devices.contains { $0.vhostUserPath != nil } }
 
     /// The index of the console device that has the terminal.
     private var stdioConsole: Int? {

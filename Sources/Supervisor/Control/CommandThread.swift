@@ -93,24 +93,10 @@ final class CommandThread: Sendable {
     /// Refuses what waits, and waits for the end of the command that runs, for at most `milliseconds`.
     func stop(milliseconds: Int32) {
         queue.close()
-        if queue.finished.wait(milliseconds: milliseconds) {
+        if queue.finished.waitWithoutDraining(milliseconds: Int64(milliseconds)) {
             _ = thread.stop()
         } else {
             Self.abandoned.withLock { $0.append(thread) }
-        }
-    }
-}
-
-extension EventFD {
-    /// Waits until the event is signalled, for at most `milliseconds`; whether it was.
-    func wait(milliseconds: Int32) -> Bool {
-        let deadline = MonotonicTime.now + Int64(milliseconds)
-        guard let poller = try? Poller(), (try? poller.add(rawValue, token: 0)) != nil else { return false }
-        while true {
-            let left = max(deadline - MonotonicTime.now, 0)
-            guard let count = try? poller.wait(timeoutMilliseconds: Int32(clamping: left), { _ in }) else { return false }
-            if count > 0 { return true }
-            if left == 0 { return false }
         }
     }
 }

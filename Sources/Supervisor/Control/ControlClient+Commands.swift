@@ -14,6 +14,14 @@ extension ControlClient {
     /// Makes a snapshot and returns what was written.
     public func snapshot(_ request: SnapshotRequest) throws(VMError) -> JSONValue { try command("/v1/vm/snapshot", request.json) }
 
+    /// Has the process of a device replaced; the new one's id.
+    public func upgradeDevice(_ id: String) throws(VMError) -> Int64 {
+        guard StringRule.name.accepts(id), case .integer(let process)? = try command("/v1/devices/\(id)/upgrade").member("pid") else {
+            throw VMError(.usage, "\(id): expected the id of a device.")
+        }
+        return process
+    }
+
     /// Presses the power button.
     public func pressPowerButton() throws(VMError) { _ = try command("/v1/vm/power-button") }
 

@@ -45,6 +45,11 @@ extension ControlConnection {
                 try vm.stop(force: request.force)
                 return ControlResponse(202, ["accepted": "stop"])
             }
+        case .upgradeDevice:
+            _ = try ControlBody.decode(exchange.body, EmptyRequest.init)
+            submit(exchange) { () throws(VMError) in
+                ControlResponse(200, ["id": .string(argument), "pid": .integer(Int64(try vm.upgradeDevice(argument)))])
+            }
         case .powerButton:
             _ = try ControlBody.decode(exchange.body, EmptyRequest.init)
             submit(exchange) { () throws(VMError) in

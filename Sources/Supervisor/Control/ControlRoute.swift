@@ -12,6 +12,7 @@ struct ControlRoute: Sendable {
         case snapshot
         case stop
         case powerButton
+        case upgradeDevice
     }
     /// `GET` (which also answers HEAD) or `POST`.
     let method: String
@@ -30,6 +31,8 @@ struct ControlRoute: Sendable {
         ControlRoute(method: "GET", path: "/v1/vm/config", operation: .configuration, statuses: [200]),
         ControlRoute(method: "GET", path: "/v1/devices", operation: .devices, statuses: [200]),
         ControlRoute(method: "GET", path: "/v1/devices/{id}", operation: .device, statuses: [200, 404]),
+        ControlRoute(
+            method: "POST", path: "/v1/devices/{id}/upgrade", operation: .upgradeDevice, statuses: [200, 409, 422, 500]),
         ControlRoute(method: "GET", path: "/v1/events", operation: .events, statuses: [200]),
         ControlRoute(method: "POST", path: "/v1/vm/sleep", operation: .sleep, statuses: [200, 409, 422, 500]),
         ControlRoute(method: "POST", path: "/v1/vm/wake", operation: .wake, statuses: [200, 409, 422, 500]),

@@ -114,8 +114,8 @@ public final class ControlServer: Sendable {
                 alive.signal()
                 connections.drain { emptied.signal() }
             }
-            isResponsive = alive.wait(milliseconds: 300)
-            if isResponsive { _ = emptied.wait(milliseconds: 300) }
+            isResponsive = alive.waitWithoutDraining(milliseconds: 300)
+            if isResponsive { _ = emptied.waitWithoutDraining(milliseconds: 300) }
         }
         services.gate.close()
         if isResponsive {

@@ -3,8 +3,8 @@ public import Schema
 /// What the control socket needs of a running VM.
 ///
 /// The first three are called on the server's event loop, also while a command runs: they answer from what is known at the moment and
-/// never wait for the guest, a device or a command. The others may take their time: they are called on one thread of the server, one
-/// after the other.
+/// never wait for the guest or a command, and for a device in a process of its own 50 ms at most. The others may take their time: they are
+/// called on one thread of the server, one after the other.
 public protocol ControlledVM: AnyObject, Sendable {
     /// The VM at a glance: an object with at least `name`, `pid`, `state` ("created", "running", "asleep", "stopped"), `version`, `cpus`,
     /// `memory` (bytes) and `since` (when the VM was started, RFC 3339: `ControlTime.text`).
@@ -27,6 +27,9 @@ public protocol ControlledVM: AnyObject, Sendable {
 
     /// Begins to end the VM: by its power button and, after the configured time, by force; or by force at once.
     func stop(force: Bool) throws(VMError)
+
+    /// Has the process of a device replaced by one of the program as it is installed now; the new process's id.
+    func upgradeDevice(_ id: String) throws(VMError) -> Int32
 
     /// Presses the power button.
     func pressPowerButton()

@@ -19,19 +19,27 @@ final class ControlLine: Sendable {
         }
     }
 
-    /// Calls `body` when the supervisor hangs up, on a thread of its own.
-    func onEnd(_ body: @escaping @Sendable () -> Void) throws(SystemError) -> Listener {
+    /// Calls `onRequest` for each line of the supervisor's, and `onEnd` when it hangs up, on a thread of its own.
+    func listen(
+        onRequest: @escaping @Sendable (JSONValue) -> Void, onEnd: @escaping @Sendable () -> Void
+    ) throws(SystemError) -> Listener {
         Listener(
             try WorkerThread(name: "control", state: true) { [self] _, stop in
                 guard let poller = try? Poller(), (try? poller.add(socket.rawValue, token: 0)) != nil,
                     (try? poller.add(stop.rawValue, token: 1)) != nil
-                else { return body() }
+                else { return onEnd() }
+                var text: [UInt8] = []
                 while true {
                     var isStopped = false
-                    guard (try? poller.wait { event in if event.token == 1 { isStopped = true } }) != nil else { return body() }
+                    guard (try? poller.wait { event in if event.token == 1 { isStopped = true } }) != nil else { return onEnd() }
                     if isStopped { return }
-                    // Nothing is said in this direction yet but the end.
-                    guard let bytes = try? socket.readSome(4096), !bytes.isEmpty else { return body() }
+                    guard let bytes = try? socket.readSome(4096), !bytes.isEmpty else { return onEnd() }
+                    text += bytes
+                    while let end = text.firstIndex(of: UInt8(ascii: "\n")) {
+                        let line = Array(text[..<end])
+                        text.removeFirst(end + 1)
+                        if let request = try? JSONText.decode(line) { onRequest(request) }
+                    }
                 }
             })
     }

@@ -12,6 +12,8 @@ struct DeviceBrief {
     let vmName: String
     /// Whether the process is in a user namespace.
     let hasUserNamespace: Bool
+    /// Whether the front-end is its owner's own, which may pass requests of the control side on.
+    let isOwn: Bool
     /// How much is logged, and how.
     let log: LogSettings
 
@@ -20,19 +22,22 @@ struct DeviceBrief {
         static let control: Int32 = 3
         static let socket: Int32 = 4
         static let brief: Int32 = 5
-        static let device: Int32 = 6
+        /// Open for as long as I/O of the process is under way.
+        static let witness: Int32 = 6
+        static let device: Int32 = 7
     }
 
-    init(_ device: JSONValue, vmName: String, hasUserNamespace: Bool, log: LogSettings) {
+    init(_ device: JSONValue, vmName: String, hasUserNamespace: Bool, isOwn: Bool, log: LogSettings) {
         self.device = device
         self.vmName = vmName
         self.hasUserNamespace = hasUserNamespace
+        self.isOwn = isOwn
         self.log = log
     }
 
     private var document: JSONValue {
         [
-            "device": device, "vmName": .string(vmName), "hasUserNamespace": .bool(hasUserNamespace),
+            "device": device, "vmName": .string(vmName), "hasUserNamespace": .bool(hasUserNamespace), "isOwn": .bool(isOwn),
             "logLevel": .string(log.level.rawValue), "logFormat": .string(log.format.rawValue),
         ]
     }
@@ -53,11 +58,11 @@ struct DeviceBrief {
         var untyped = span.untyped
         guard try file.read(into: &untyped, at: 0) == untyped.byteCount, case .object(let members) = try JSONText.decode(bytes),
             let device = members["device"], case .string(let vmName)? = members["vmName"],
-            case .bool(let hasUserNamespace)? = members["hasUserNamespace"], case .string(let level)? = members["logLevel"],
-            case .string(let format)? = members["logFormat"]
+            case .bool(let hasUserNamespace)? = members["hasUserNamespace"], case .bool(let isOwn)? = members["isOwn"],
+            case .string(let level)? = members["logLevel"], case .string(let format)? = members["logFormat"]
         else { throw DeviceError("The device's process was started without a brief.") }
         let settings = try ConfigDocument.decode(device, resolvePath: { $0 }, DeviceSettings.init).value
         let log = LogSettings(level: LogLevel(rawValue: level) ?? .notice, format: LogFormat(rawValue: format) ?? .text)
-        return (DeviceBrief(device, vmName: vmName, hasUserNamespace: hasUserNamespace, log: log), settings)
+        return (DeviceBrief(device, vmName: vmName, hasUserNamespace: hasUserNamespace, isOwn: isOwn, log: log), settings)
     }
 }

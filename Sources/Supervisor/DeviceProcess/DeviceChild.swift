@@ -20,6 +20,8 @@ final class DeviceChild: Sendable {
         var text: [UInt8] = []
         var violation: String?
         var error: String?
+        /// The answer to the last question about counters.
+        var counters: [String: UInt64]?
     }
 
     /// Its process id.
@@ -27,6 +29,8 @@ final class DeviceChild: Sendable {
     /// Becomes readable when the process ends.
     let endDescriptor: Int32
     private let control: OwnedDescriptor
+    /// The end of a pipe whose other end stays open for as long as I/O of the process is under way.
+    private let witness: OwnedDescriptor
     private let state: Mutex<State>
 
     /// How long a process may take to be ready, in milliseconds.
@@ -34,8 +38,12 @@ final class DeviceChild: Sendable {
 
     /// Starts the process of a device that `brief` describes. It inherits `socket`, on which front-ends come, and the device's descriptors.
     /// Call it on the main thread: a child ends with the thread that started it.
-    init(_ brief: DeviceBrief, id: String, socket: borrowing OwnedDescriptor, _ descriptors: borrowing PassedDescriptors) throws(VMError) {
+    init(
+        _ brief: DeviceBrief, id: String, program: String = ProgramFile.running, socket: borrowing OwnedDescriptor,
+        _ descriptors: borrowing PassedDescriptors
+    ) throws(VMError) {
         let pair = try VMError.host("make a socket") { () throws(SystemError) in try SocketPair() }
+        let pipe = try VMError.host("make a pipe") { () throws(SystemError) in try Pipe() }
         let file = try VMError.host("make a file for a device's process") { () throws(SystemError) in try brief.file() }
         let nowhere = try VMError.host("open /dev/null") { () throws(SystemError) in try OwnedDescriptor.open("/dev/null", flags: O_RDWR) }
         var inherited = [
@@ -43,6 +51,7 @@ final class DeviceChild: Sendable {
             InheritedDescriptor(pair.second.rawValue, as: DeviceBrief.Descriptor.control),
             InheritedDescriptor(socket.rawValue, as: DeviceBrief.Descriptor.socket),
             InheritedDescriptor(file.rawValue, as: DeviceBrief.Descriptor.brief),
+            InheritedDescriptor(pipe.writer.rawValue, as: DeviceBrief.Descriptor.witness),
         ]
         for (index, raw) in descriptors.rawValues.enumerated() {
             inherited.append(InheritedDescriptor(raw, as: DeviceBrief.Descriptor.device + Int32(truncatingIfNeeded: index)))
@@ -51,7 +60,7 @@ final class DeviceChild: Sendable {
         let child: ChildProcess
         do {
             child = try ChildProcess(
-                path: "/proc/self/exe", arguments: ["swvmm", DeviceProcess.argument, id], environment: [], descriptors: inherited,
+                path: program, arguments: ["swvmm", DeviceProcess.argument, id], environment: [], descriptors: inherited,
                 namespaces: namespaces)
         } catch {
             let remedy =
@@ -62,6 +71,7 @@ final class DeviceChild: Sendable {
         processID = child.processID
         endDescriptor = child.descriptor.rawValue
         control = try VMError.host("keep a socket") { () throws(SystemError) in try pair.first.duplicate() }
+        witness = try VMError.host("keep a pipe") { () throws(SystemError) in try pipe.reader.duplicate() }
         state = Mutex(State(child: child))
         try VMError.host("use a socket") { () throws(SystemError) in try control.setNonBlocking() }
     }
@@ -115,6 +125,11 @@ final class DeviceChild: Sendable {
                     state.text.removeFirst(end + 1)
                     guard case .object(let members)? = try? JSONText.decode(line) else { continue }
                     if members["ready"] != nil { isReady = true }
+                    if case .object(let counters)? = members["counters"] {
+                        state.counters = counters.compactMapValues { value in
+                            if case .integer(let count) = value { UInt64(exactly: count) } else { nil }
+                        }
+                    }
                     if case .string(let sentence)? = members["error"] { state.error = sentence }
                     if case .integer(let number)? = members["seccomp"], case .integer(let architecture)? = members["architecture"] {
                         state.violation = SystemCalls.name(of: Int(number), architecture: UInt32(truncatingIfNeeded: architecture))
@@ -127,6 +142,54 @@ final class DeviceChild: Sendable {
             if isReady { return .ready }
         }
         return .nothing
+    }
+
+    /// What the device has counted; what it said last when it does not answer in `milliseconds`.
+    func counters(within milliseconds: Int64) -> [String: UInt64] {
+        let before = state.withLock { state in
+            defer { state.counters = nil }
+            return state.counters
+        }
+        let question = Array("{\"counters\":true}\n".utf8)
+        guard (try? control.send(question.span.untyped)) == question.count, let poller = try? Poller(),
+            (try? poller.add(control.rawValue, token: 0)) != nil
+        else { return before ?? [:] }
+        let deadline = MonotonicTime.now + milliseconds
+        while true {
+            if let counters = state.withLock({ $0.counters }) { return counters }
+            let left = deadline - MonotonicTime.now
+            guard left > 0, (try? poller.wait(timeoutMilliseconds: Int32(clamping: left), { _ in })) != nil, let news = try? take(),
+                news != .ended
+            else { break }
+        }
+        state.withLock { $0.counters = $0.counters ?? before }
+        return before ?? [:]
+    }
+
+    /// Asks the process to end.
+    func hangUp() { control.hangUp() }
+
+    /// Kills the process, which cannot be trusted to end by itself.
+    func kill() {
+        state.withLock { state in
+            switch state.child {
+            case .some(let child): child.signal(SIGKILL)
+            case .none: break
+            }
+        }
+    }
+
+    /// Waits until none of the ended process's I/O is under way any more; false when that takes longer than `milliseconds`.
+    func waitUntilSettled(milliseconds: Int64) -> Bool {
+        guard let poller = try? Poller(), (try? poller.add(witness.rawValue, token: 0)) != nil else { return false }
+        var hasEnded = false
+        let deadline = MonotonicTime.now + milliseconds
+        while !hasEnded {
+            let left = deadline - MonotonicTime.now
+            guard left > 0, (try? poller.wait(timeoutMilliseconds: Int32(clamping: left), { event in hasEnded = event.hungUp })) != nil
+            else { return false }
+        }
+        return true
     }
 
     /// Ends the process, unless it has ended, and says how that was. It is asked by hanging up, and killed when it does not obey in time.

@@ -31,7 +31,8 @@ public enum DeviceProcess {
         LoggingSystem.bootstrap { log.makeHandler(label: $0) }
         ignoreBrokenPipes()
         var descriptors = PassedDescriptors(inheritedFrom: DeviceBrief.Descriptor.device)
-        let device = try DeviceAssembly(vmName: brief.vmName).make(settings, &descriptors)
+        let witness = try OwnedDescriptor.adopting(inherited: DeviceBrief.Descriptor.witness)
+        let device = try DeviceAssembly(vmName: brief.vmName, witness: witness.rawValue).make(settings, &descriptors)
         let raw = try OwnedDescriptor.adopting(inherited: DeviceBrief.Descriptor.socket)
         let isListening = try raw.isListening()
         let socket = DeviceSocket(raw, isListening: isListening)
@@ -43,10 +44,16 @@ public enum DeviceProcess {
             ProcessJail.Settings(policy: policy, report: DeviceBrief.Descriptor.control), inUserNamespace: brief.hasUserNamespace)
         device.onDeviceSandboxed()
         // The first byte that anybody but the supervisor could have written is read after this.
-        let listener = try control.onEnd { stop.signal() }
+        let listener = try control.listen(
+            onRequest: { request in
+                if case .object(let members) = request, members["counters"] != nil {
+                    control.send(["counters": .object(device.counters.mapValues { .integer(Int64(clamping: $0)) })])
+                }
+            }, onEnd: { stop.signal() })
         control.send(["ready": true])
-        let failure = socket.serve(device, logger: Logger(label: "swvmm.\(settings.id)"), stop: stop)
+        let failure = socket.serve(device, isOwn: brief.isOwn, logger: Logger(label: "swvmm.\(settings.id)"), stop: stop)
         listener.stop()
+        _ = consume witness
         if let failure { throw failure }
     }
 }

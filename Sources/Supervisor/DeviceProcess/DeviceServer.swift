@@ -37,7 +37,7 @@ public struct DeviceServer: Sendable {
         let (settings, document) = try arguments.settings()
         ignoreBrokenPipes()
         let signals = try VMError.host("block signals") { () throws(SystemError) in try SignalEvents([SIGTERM, SIGINT, SIGHUP]) }
-        var planner = DevicePlanner(vmName: settings.id)
+        var planner = DevicePlanner(vmName: settings.id, log: log)
         let descriptors: PassedDescriptors
         do { descriptors = try planner.open(settings, key: "", terminal: nil) } catch {
             throw VMError(error.code, error.message.hasPrefix(".") ? String(error.message.dropFirst()) : error.message)
@@ -49,7 +49,7 @@ public struct DeviceServer: Sendable {
         }
         let socket = try open()
         defer { if case .path(let path) = door { removeFile(path) } }
-        let brief = DeviceBrief(document, vmName: settings.id, hasUserNamespace: !HostFacts.isRoot, log: log)
+        let brief = DeviceBrief(document, vmName: settings.id, hasUserNamespace: !HostFacts.isRoot, isOwn: false, log: log)
         let child = try DeviceChild(brief, id: settings.id, socket: socket, descriptors)
         try child.waitUntilReady(id: settings.id)
         Logger(label: "swvmm").info("device \"\(settings.id)\" is served by process \(child.processID)")

@@ -20,8 +20,8 @@ struct DeviceSocket: ~Copyable, Sendable {
 
     /// Serves the front-ends one after the other until `stop` is signalled, or the only one until it has left. Only what ends the service
     /// is returned; what ends one connection of many is logged.
-    consuming func serve(_ device: any VirtioDevice, logger: Logger, stop: EventFD) -> VhostUserError? {
-        let backend = VhostUserBackend(device) { logger.warning("\($0)") }
+    consuming func serve(_ device: any VirtioDevice, isOwn: Bool, logger: Logger, stop: EventFD) -> VhostUserError? {
+        let backend = VhostUserBackend(device, takesControl: isOwn) { logger.warning("\($0)") }
         guard isListening else {
             do { try backend.serve(socket, stop: stop) } catch { return error }
             return nil

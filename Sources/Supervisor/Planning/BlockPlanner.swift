@@ -12,7 +12,9 @@ func openBlockDevice(_ settings: BlockSettings, image path: String, key: String)
     let image = try openConfigured(path, "\(key).path", flags: access | O_NONBLOCK, expected: expected)
     do {
         _ = try BlockImage.inspect(image, named: path, blockSize: settings.blockSize)
-        try BlockImage.lock(image, named: path, readOnly: settings.readOnly)
+        try withPatience(while: { if case .locked = $0 { true } else { false } }) { () throws(BlockImageError) in
+            try BlockImage.lock(image, named: path, readOnly: settings.readOnly)
+        }
     } catch {
         throw VMError(.resource, "\(key).path: \(error)")
     }

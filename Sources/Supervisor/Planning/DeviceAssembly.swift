@@ -6,6 +6,13 @@ import Virtio
 struct DeviceAssembly {
     /// The VM's name, of which MAC addresses are derived.
     let vmName: String
+    /// A descriptor that is to stay open for as long as I/O of the device is under way.
+    var witness: Int32?
+
+    init(vmName: String, witness: Int32? = nil) {
+        self.vmName = vmName
+        self.witness = witness
+    }
 
     /// The device. Takes `descriptors` in the order in which `DevicePlanner.open` made them.
     func make(_ settings: DeviceSettings, _ descriptors: inout PassedDescriptors) throws(DeviceError) -> any VirtioDevice {
@@ -23,6 +30,7 @@ struct DeviceAssembly {
         case .block(let block):
             var configuration = block.configuration(image: try descriptors.next(), id: settings.id, packedRing: settings.packedRing)
             configuration.directImage = descriptors.takeFirst()
+            configuration.witness = witness
             return try BlockDevice(configuration)
         case .network(let network):
             let configuration = network.configuration(vmName: vmName, id: settings.id, packedRing: settings.packedRing)

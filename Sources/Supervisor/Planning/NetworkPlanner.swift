@@ -9,7 +9,7 @@ struct NetworkPlanner {
     /// The JSON path of the device.
     let key: String
     /// Something that the user must know of, such as the name of a tap that was made.
-    let notice: (String) -> Void
+    let notice: @Sendable (String) -> Void
 
     /// What the back-end needs: the queues of a tap, or a socket; and the process behind that, if there is one.
     func open(_ settings: NetworkSettings) throws(VMError) -> (descriptors: Slot<PassedDescriptors>, helper: PasstProcess?) {
@@ -70,7 +70,7 @@ struct NetworkPlanner {
     private func openTun() throws(SystemError) -> OwnedDescriptor { try OwnedDescriptor.open("/dev/net/tun", flags: O_RDWR) }
 
     private func queue(_ what: String, _ make: () throws(SystemError) -> TapQueue) throws(VMError) -> TapQueue {
-        do { return try make() } catch {
+        do { return try withPatience(while: { $0.errno == .busy }, make) } catch {
             let remedy =
                 switch error.errno {
                 case .noEntry where error.call == "open": "load the module (modprobe tun)"

@@ -27,6 +27,12 @@ func openKVM(_ path: String = "/dev/kvm") throws(VMError) -> OwnedDescriptor {
 
 /// Listens at a path; a socket that nobody listens on any more is taken over.
 func listenTakingOver(_ path: String) throws(SystemError) -> OwnedDescriptor {
+    try withPatience(while: { $0.errno.rawValue == EADDRINUSE && UnixSocket.exists(at: path) }) { () throws(SystemError) in
+        try listenOrTakeOver(path)
+    }
+}
+
+private func listenOrTakeOver(_ path: String) throws(SystemError) -> OwnedDescriptor {
     do throws(SystemError) {
         return try UnixSocket.listen(at: path)
     } catch {
@@ -40,5 +46,18 @@ func listenTakingOver(_ path: String) throws(SystemError) -> OwnedDescriptor {
             return try UnixSocket.listen(at: path)
         }
         throw error
+    }
+}
+
+/// Tries again for a while what fails because somebody is about to end and has not ended yet: the processes of a VM that was killed, say.
+func withPatience<Value: ~Copyable, Failure: Error>(
+    while isPassing: (Failure) -> Bool, _ body: () throws(Failure) -> Value
+) throws(Failure) -> Value {
+    let deadline = MonotonicTime.now + 1000
+    while true {
+        do throws(Failure) { return try body() } catch {
+            guard isPassing(error), MonotonicTime.now < deadline else { throw error }
+            pause(milliseconds: 10)
+        }
     }
 }

@@ -45,7 +45,7 @@ final class PasstProcess: Sendable {
         }
     }
 
-    /// Ends it.
+    /// Ends it; harmless when it has ended.
     func stop() {
         guard let child = child.take() else { return }
         _ = child.terminate(graceMilliseconds: 1000)

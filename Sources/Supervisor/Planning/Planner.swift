@@ -23,10 +23,14 @@ struct Planner {
     private let configuration: VMConfiguration
     private let file: String
     private let origin: Origin
+    private let document: JSONValue
+    private let log: LogSettings
 
-    /// `file` names the configuration in messages.
-    init(_ configuration: VMConfiguration, file: String, origin: Origin) {
+    /// `document` is the configuration with all defaults in it; `file` names it in messages.
+    init(_ configuration: VMConfiguration, document: JSONValue, file: String, origin: Origin, log: LogSettings) {
         self.configuration = configuration
+        self.document = document
+        self.log = log
         self.file = file
         self.origin = origin
     }
@@ -52,10 +56,17 @@ struct Planner {
         var machineOrigin: MachineOrigin? = try planOrigin()
         let kvm = try openKVM()
         let terminal = try TerminalStream(needed: usesTerminal)
-        var planner = DevicePlanner(vmName: configuration.name)
+        var planner = DevicePlanner(vmName: configuration.name, log: log)
+        // All processes first, so that they start side by side.
+        var prepared = FixedArray<DevicePlanner.Prepared?>(count: configuration.devices.count) { _ in nil }
+        for (index, settings) in configuration.devices.enumerated() {
+            prepared[index] = try planner.prepare(
+                settings, document: deviceDocument(index), key: "devices[\(index)]", isolation: configuration.isolation, terminal: terminal)
+        }
         var devices: [DevicePlan] = []
         for (index, settings) in configuration.devices.enumerated() {
-            let device = try planner.make(settings, key: "devices[\(index)]", terminal: terminal)
+            guard let opened = prepared[index].take() else { continue }
+            let device = try planner.make(settings, opened, key: "devices[\(index)]", terminal: terminal)
             devices.append(DevicePlan(id: settings.id, transport: settings.transport ?? configuration.transport, device: device))
         }
         let serial = try planner.makeSerial(configuration.resolvedSerial, terminal: terminal)
@@ -66,8 +77,20 @@ struct Planner {
             memorySize: configuration.memorySize, origin: taken, startsAsleep: asleep, generation: generation,
             sharesMemory: configuration.sharesMemory, tracksWrites: configuration.tracksWrites && !configuration.sharesMemory,
             serialOutput: serial, debugExit: configuration.debugExit, devices: devices)
-        let resources = VMResources(serial: serial, terminal: terminal, helpers: planner.helpers, paths: planner.made)
+        let keeper = try DeviceKeeper(
+            planner.kept, CrashSettings(policy: configuration.onCrash, maxRestarts: configuration.maxRestarts))
+        let resources = VMResources(
+            serial: serial, terminal: terminal, helpers: planner.helpers, lateHelpers: planner.lateHelpers, keeper: keeper,
+            paths: planner.made)
         return Plan(machine: machine, resources: resources)
+    }
+
+    /// The entry of a device.
+    private func deviceDocument(_ index: Int) -> JSONValue {
+        guard case .object(let members) = document, case .array(let devices)? = members["devices"], devices.indices.contains(index) else {
+            return [:]
+        }
+        return devices[index]
     }
 
     private func planOrigin() throws(VMError) -> MachineOrigin {

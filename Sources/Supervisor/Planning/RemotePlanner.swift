@@ -1,5 +1,6 @@
 import Devices
 import Host
+import Logging
 import VhostUser
 import Virtio
 
@@ -19,13 +20,41 @@ struct RemotePlanner {
             throw VMError(.resource, "\(place): \(error.errno); expected a vhost-user back-end that takes connections.")
         }
         guard let socket = slot.take() else { throw VMError(.failure, "\(place): no connection.") }
-        do { return try VhostUserFrontend(socket, profile) } catch { throw VMError(.resource, "\(place): \(error)") }
+        let logger = Logger(label: "swvmm.\(id)")
+        let events = FrontendEvents { logger.error("its vhost-user back-end at \(path) is lost: \($0)") }
+        do { return try VhostUserFrontend(socket, profile, events: events) } catch { throw VMError(.resource, "\(place): \(error)") }
     }
 
     /// The profile of a device that is behind vhost-user; nil for one of ours.
     func profile(_ settings: DeviceSettings) -> FrontendProfile? {
         guard settings.vhostUserPath != nil else { return nil }
-        return switch settings.kind {
+        return anyProfile(settings)
+    }
+
+    /// The profile of a device of ours in a process of its own: the driver sees what it would see without.
+    func ownProfile(_ settings: DeviceSettings) -> FrontendProfile? {
+        guard settings.vhostUserPath == nil else { return nil }
+        var profile: FrontendProfile
+        switch settings.kind {
+        case .block(let block):
+            profile = self.profile(block)
+            profile.isStateless = false
+        case .network(let network):
+            // Control queue, address and MTU are with the front-end, which is a network device itself; only the link's state is asked for.
+            profile = self.profile(.network, queues: 2 * network.queuePairs, size: network.queueSize)
+            profile.configurationSize = 12
+        case .entropy:
+            profile = self.profile(.entropy, queues: 1, size: EntropyDevice.queueSize)
+        case .console:
+            profile = self.profile(.console, queues: 2, size: ConsoleDevice.queueSize)
+            profile.configurationSize = 4
+        case .fileSystem: return nil
+        }
+        return profile
+    }
+
+    private func anyProfile(_ settings: DeviceSettings) -> FrontendProfile {
+        switch settings.kind {
         case .block(let block): profile(block)
         case .network(let network): profile(network)
         case .entropy: entropyProfile()

@@ -18,6 +18,7 @@ final class RunningVM: ControlledVM {
     /// Signalled when a client wants the VM to end; the machine's loop looks at `endRequest` then.
     let attention: EventFD
     private let current: Mutex<VirtualMachine?> = Mutex(nil)
+    private let keeper: Mutex<DeviceKeeper?> = Mutex(nil)
     private let request = Mutex<EndRequest?>(nil)
     /// Whether the VM, if it sleeps, does so for a snapshot's sake and wakes by itself.
     private let wakesSoon = Atomic(false)
@@ -38,14 +39,18 @@ final class RunningVM: ControlledVM {
         attention = try VMError.host("make an event") { () throws(SystemError) in try EventFD() }
     }
 
-    /// From now on commands go to this machine.
-    func use(_ machine: VirtualMachine) {
+    /// From now on commands go to this machine, and to the keeper of its devices' processes.
+    func use(_ machine: VirtualMachine, _ keeper: DeviceKeeper) {
+        self.keeper.withLock { $0 = keeper }
         current.withLock { $0 = machine }
         hub.publishState(machine.phase.name)
     }
 
     /// No machine is there any more, for now or for good.
-    func release() { current.withLock { $0 = nil } }
+    func release() {
+        current.withLock { $0 = nil }
+        keeper.withLock { $0 = nil }
+    }
 
     /// What a client has asked for since the last call.
     func takeEndRequest() -> EndRequest? {
@@ -100,6 +105,11 @@ final class RunningVM: ControlledVM {
     func stop(force: Bool) {
         request.withLock { $0 = force || $0 == .force ? .force : .orderly }
         attention.signal()
+    }
+
+    func upgradeDevice(_ id: String) throws(VMError) -> Int32 {
+        guard let keeper = keeper.withLock({ $0 }) else { throw VMError(.failure, "VM \"\(settings.name)\" is not running.") }
+        return try keeper.upgrade(id)
     }
 
     func pressPowerButton() { current.withLock { $0 }?.pressPowerButton() }

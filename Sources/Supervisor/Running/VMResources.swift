@@ -4,11 +4,19 @@ import Host
 final class VMResources: Sendable {
     let serial: SerialHost
     let terminal: TerminalStream?
+    /// The processes of devices.
+    let keeper: DeviceKeeper
     private let helpers: [PasstProcess]
+    private let lateHelpers: HelperList
     /// Sockets that were made for the VM.
     private let paths: [String]
 
-    init(serial: SerialHost, terminal: TerminalStream?, helpers: [PasstProcess], paths: [String]) {
+    init(
+        serial: SerialHost, terminal: TerminalStream?, helpers: [PasstProcess], lateHelpers: HelperList, keeper: DeviceKeeper,
+        paths: [String]
+    ) {
+        self.keeper = keeper
+        self.lateHelpers = lateHelpers
         self.paths = paths
         self.serial = serial
         self.terminal = terminal
@@ -17,9 +25,12 @@ final class VMResources: Sendable {
 
     /// Ends the VM's helpers and lets its last words go out.
     func finish() {
+        // Its processes first: a console's may still have something to write.
+        keeper.stop()
         serial.drain(milliseconds: 500)
         terminal?.finish()
         for helper in helpers { helper.stop() }
+        lateHelpers.stop()
         for path in paths { removeFile(path) }
     }
 }

@@ -55,7 +55,7 @@ public struct VMRunner: Sendable {
             directory.remove()
         }
         while true {
-            let session = try VMSession(configuration, file: start.file.path, origin: origin, asleep: asleep, vm: vm)
+            let session = try VMSession(configuration, file: start.file.path, origin: origin, asleep: asleep, vm: vm, log: log)
             // After the guest has begun: nobody can ask for it before.
             let door: ControlStart
             do throws(VMError) {

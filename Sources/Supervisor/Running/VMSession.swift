@@ -20,6 +20,7 @@ struct VMSession: ~Copyable {
         static let serialRoom: UInt64 = 4
         static let client: UInt64 = 5
         static let door: UInt64 = 6
+        static let device: UInt64 = 7
         /// And the one after it.
         static let serial: UInt64 = 8
         static let terminal: UInt64 = 16
@@ -32,20 +33,22 @@ struct VMSession: ~Copyable {
 
     /// Opens everything and starts the machine, which from then on is `vm`'s. `file` names the configuration in messages.
     init(
-        _ configuration: VMConfiguration, file: String, origin: Planner.Origin, asleep: Bool, vm: RunningVM
+        _ configuration: VMConfiguration, file: String, origin: Planner.Origin, asleep: Bool, vm: RunningVM, log: LogSettings
     ) throws(VMError) {
-        let planner = Planner(configuration, file: file, origin: origin)
+        let planner = Planner(configuration, document: vm.configuration(), file: file, origin: origin, log: log)
         var plan = try planner.plan(asleep: asleep)
         guard let machinePlan = plan.machine.take() else { throw VMError(.failure, "The plan is empty.") }
+        try plan.resources.keeper.begin()
         do {
             machine = try VirtualMachine.start(machinePlan)
         } catch {
+            plan.resources.keeper.stop()
             throw planner.explain(error)
         }
         resources = plan.resources
         self.vm = vm
         shutdownTimeout = configuration.shutdownTimeout
-        vm.use(machine)
+        vm.use(machine, plan.resources.keeper)
     }
 
     /// How a session came to its end.
@@ -58,18 +61,22 @@ struct VMSession: ~Copyable {
     /// Waits until the machine ends.
     consuming func run(signals: borrowing SignalEvents, control: ControlStart) throws(VMError) -> Ending {
         var forceAt: Int64?
+        let keeper = resources.keeper
         do {
             try loop(signals: signals, control: control, &forceAt)
         } catch {
             _ = abandon()
             throw VMError(.failure, "The machine's loop failed (\(error)).")
         }
-        return Ending(end: abandon(), wasAsked: forceAt != nil)
+        let end = abandon()
+        if let failure = keeper.failureReason { throw failure }
+        return Ending(end: end, wasAsked: forceAt != nil)
     }
 
     /// Ends the machine, and clears away what was made for it.
     consuming func abandon() -> MachineEnd {
         vm.release()
+        resources.keeper.noMoreRestarts()
         let end = machine.stop()
         resources.finish()
         return end
@@ -84,6 +91,7 @@ struct VMSession: ~Copyable {
         try poller.add(machine.serialPending.rawValue, token: Token.serialPending)
         try poller.add(machine.serialRoom.rawValue, token: Token.serialRoom)
         try poller.add(vm.attention.rawValue, token: Token.client)
+        try poller.add(resources.keeper.failure.rawValue, token: Token.device)
         if let doorbell = control.doorbell { try poller.add(doorbell, token: Token.door) }
         resources.serial.beginWaiting(token: Token.serial)
         var flushAt: Int64?
@@ -108,6 +116,7 @@ struct VMSession: ~Copyable {
                     while let signal = signals.next() {
                         if try handle(signal, &forceAt) { return }
                     }
+                case Token.device: return
                 case Token.serialPending:
                     machine.serialPending.drain()
                     flushAt = flushAt ?? MonotonicTime.now + Self.serialDelay

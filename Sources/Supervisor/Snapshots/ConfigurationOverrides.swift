@@ -9,6 +9,7 @@ extension RestoreRequest {
     func apply(to document: JSONValue) throws(VMError) -> JSONValue {
         guard case .object(var members) = document else { return document }
         if let name { members["name"] = .string(name) }
+        if let isolation { members["isolation"] = .string(isolation.rawValue) }
         var devices: [JSONValue] = []
         if case .array(let elements)? = members["devices"] { devices = elements }
         for override in overrides {

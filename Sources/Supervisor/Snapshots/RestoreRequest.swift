@@ -38,6 +38,8 @@ public struct RestoreRequest: Sendable {
     public var asleep = false
     /// Other host sides.
     public var overrides: [Override] = []
+    /// Another place for the devices; nil: as they were.
+    public var isolation: Isolation?
     /// Whether all of RAM is read before the guest goes on.
     public var prefault = false
     /// Whether RAM is compared with its digest first.

@@ -25,6 +25,7 @@ struct Figure {
     static let all = [
         Figure(
             id: "first-byte", title: "start to a guest's first byte", unit: "ms", most: 2.5, bound: Bound(times: 0.07, subject: "qemu")),
+        Figure(id: "first-byte-jailed", title: "the same, with three devices in processes", unit: "ms", most: 10),
         Figure(id: "userspace", title: "start to guest userspace, in the lab", unit: "ms", bound: Bound(times: 0.55, subject: "qemu")),
         Figure(id: "sleep", title: "sleep, by socket", unit: "ms", most: 2),
         Figure(id: "wake", title: "wake, by socket", unit: "ms", most: 2),
@@ -43,6 +44,7 @@ struct Figure {
             bound: Bound(times: 1.5, subject: "swvmm", figure: "restore-128")),
         Figure(id: "private", title: "private memory outside guest RAM", unit: "KiB", most: 1024),
         Figure(id: "proportional", title: "proportional memory outside guest RAM", unit: "KiB"),
+        Figure(id: "private-device", title: "private memory of a device's process", unit: "KiB", most: 1536),
         Figure(id: "split-device", title: "split chain, device side", unit: "ns", most: 35),
         Figure(id: "split-driver", title: "split chain, driver side", unit: "ns"),
         Figure(id: "packed-device", title: "packed chain, device side", unit: "ns"),

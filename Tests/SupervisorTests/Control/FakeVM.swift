@@ -57,6 +57,8 @@ final class FakeVM: ControlledVM {
         return state.withLock { body(&$0) }
     }
 
+    func upgradeDevice(_ id: String) throws(VMError) -> Int32 { try command("upgrade \(id)") { _ in 4711 } }
+
     func sleep() throws(VMError) -> Bool {
         try command("sleep") { state in
             defer { state.isAsleep = true }

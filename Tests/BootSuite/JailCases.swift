@@ -1,0 +1,190 @@
+import Glibc
+import Host
+
+/// Devices in jailed processes, of a bare-metal guest: what they may do, and what happens when they end, hang, or lose their VM.
+func jailCases(_ options: Options) -> [TestCase] {
+    [
+        jailCase(options, "processes are what the table says", checkTable),
+        jailCase(options, "a process that is killed is followed by another") { vm, scratch in
+            for round in 0..<3 {
+                for device in JailedVM.devices {
+                    let before = try JailedVM.process(of: device, scratch)
+                    _ = Glibc.kill(before, SIGKILL)
+                    _ = try JailedVM.process(of: device, scratch, otherThan: before)
+                    try vm.watch(2)
+                }
+                if round == 0 { try vm.command("sleep", vm.name) }
+                if round == 0 { try vm.command("wake", vm.name) }
+            }
+            guard try vm.command("info", vm.name).firstRange(of: "running") != nil else { throw TickingVM.Failure("it does not run") }
+            try vm.watch(1)
+            guard vm.complaints.firstRange(of: "was killed by signal 9") != nil else {
+                throw TickingVM.Failure("expected a line about a killed process, found: \(vm.complaints)")
+            }
+        },
+        jailCase(options, "a process that hangs is replaced when it is needed") { vm, scratch in
+            let before = try JailedVM.process(of: "disk", scratch)
+            _ = Glibc.kill(before, SIGSTOP)
+            try vm.command("snapshot", vm.name, "\(scratch.path)/hung", "--then", "wake")
+            let after = try JailedVM.process(of: "disk", scratch)
+            guard after != before else { throw TickingVM.Failure("process \(before) is still there") }
+            try vm.command("snapshot", "verify", "\(scratch.path)/hung")
+            try vm.watch(3)
+        },
+        jailCase(options, "nobody outlives the VM") { vm, scratch in
+            let processes = try JailedVM.devices.map { try JailedVM.process(of: $0, scratch) }
+            vm.kill()
+            let deadline = MonotonicTime.now + 10_000
+            while processes.contains(where: { Glibc.kill($0, 0) == 0 }) {
+                guard MonotonicTime.now < deadline else { throw TickingVM.Failure("some of \(processes) are left") }
+                _ = usleep(5000)
+            }
+            // Disk, socket and name are free again.
+            let next = try TickingVM(options, name: vm.name, arguments: ["run", "--config", "\(scratch.path)/vm.json"])
+            defer { next.kill() }
+            try next.watch(3)
+        },
+        jailCase(options, "onCrash: stop", extra: ["\"onCrash\": \"stop\""]) { vm, scratch in
+            let process = try JailedVM.process(of: "disk", scratch)
+            _ = Glibc.kill(process, SIGKILL)
+            let end = vm.waitForEnd()
+            let why = "Device \"disk\" has failed: process \(process) was killed by signal 9"
+            guard end == .exited(1), vm.complaints.firstRange(of: why) != nil else {
+                throw TickingVM.Failure("expected exit code 1 and why, found \(end.map { "\($0)" } ?? "no end"): \(vm.complaints)")
+            }
+        },
+        jailCase(options, "onCrash: fail-device", extra: ["\"onCrash\": \"fail-device\""]) { vm, scratch in
+            _ = Glibc.kill(try JailedVM.process(of: "disk", scratch), SIGKILL)
+            try vm.watch(5)
+            try vm.command("sleep", vm.name)
+            try vm.command("wake", vm.name)
+            try vm.watch(3)
+        },
+        jailCase(options, "a process that ends too often is not started again", extra: ["\"maxRestarts\": 1"]) { vm, scratch in
+            let first = try JailedVM.process(of: "disk", scratch)
+            _ = Glibc.kill(first, SIGKILL)
+            let second = try JailedVM.process(of: "disk", scratch, otherThan: first)
+            try vm.watch(3)
+            _ = Glibc.kill(second, SIGKILL)
+            try vm.watch(5)
+            guard Command.shell("pgrep -f 'device-process disk$' -P \(vm.processID)") == nil else {
+                throw TickingVM.Failure("it was started once more")
+            }
+        },
+        jailCase(options, "a device is upgraded") { vm, scratch in
+            // The installed program is the same here; that it is another process counts.
+            for device in JailedVM.devices {
+                let before = try JailedVM.process(of: device, scratch)
+                try vm.command("device", "upgrade", vm.name, device)
+                let after = try JailedVM.process(of: device, scratch)
+                guard after != before else { throw TickingVM.Failure("process \(before) still serves \(device)") }
+                try vm.watch(2)
+            }
+        },
+        jailCase(options, "snapshots go from processes to none and back") { vm, scratch in
+            let (a, b, c) = ("\(scratch.path)/a", "\(scratch.path)/b", "\(scratch.path)/c")
+            try vm.command("snapshot", vm.name, a, "--then", "sleep")
+            try vm.settle()
+            vm.kill()
+            for (from, isolation, to) in [(a, "none", b), (b, "process", c)] {
+                let arguments = ["--asleep", "--isolation", isolation]
+                let copy = try TickingVM(options, name: vm.name, restoring: from, after: vm, arguments: arguments)
+                defer { copy.kill() }
+                try copy.waitUntilItAnswers()
+                try copy.command("snapshot", vm.name, to)
+            }
+            try vm.command("snapshot", "verify", c)
+            let same = Command.run([options.swvmm, "snapshot", "diff", a, c])
+            guard same.succeeded else { throw TickingVM.Failure("the state differs: \(same.output)\(same.errors)") }
+            let last = try TickingVM(options, name: vm.name, restoring: c, after: vm)
+            defer { last.kill() }
+            try last.watch(3)
+        },
+    ]
+}
+
+/// A `TickingVM` with a device of each kind that needs no network.
+enum JailedVM {
+    static let devices = ["disk", "console", "entropy"]
+    static let configuration = [
+        "\"id\": \"disk\", \"type\": \"block\", \"path\": \"disk.img\"",
+        "\"id\": \"console\", \"type\": \"console\", \"backend\": { \"socket\": \"console.sock\" }",
+        "\"id\": \"entropy\", \"type\": \"rng\"",
+    ]
+
+    /// The process of a device, waited for.
+    static func process(of device: String, _ scratch: Scratch, otherThan other: Int32? = nil) throws -> Int32 {
+        let deadline = MonotonicTime.now + 10_000
+        while MonotonicTime.now < deadline {
+            let found = (Command.shell("pgrep -f 'device-process \(device)$'; true") ?? "").split(separator: "\n").compactMap { Int32($0) }
+            if let process = found.first(where: { $0 != other }) { return process }
+            _ = usleep(5000)
+        }
+        throw TickingVM.Failure("device \(device) has no \(other == nil ? "" : "other ")process")
+    }
+}
+
+private func jailCase(
+    _ options: Options, _ name: String, extra: [String] = [], _ body: @escaping (TickingVM, Scratch) throws -> Void
+) -> TestCase {
+    TestCase(name: "jail: \(name)") { report in
+        let scratch = Scratch("jail")
+        defer { scratch.remove() }
+        var file = VMFile(kernel: "\(options.payloads)/ticker")
+        file.name = "ticker"
+        file.memory = "128M"
+        file.serial = "\"stdio\""
+        file.isolation = "process"
+        file.devices = JailedVM.configuration
+        file.extra = ["\"debugExit\": true"] + extra
+        _ = Command.shell("truncate -s 1M \(scratch.path)/disk.img")
+        var vm: TickingVM?
+        var problem: String?
+        do {
+            let started = try TickingVM(options, name: file.name, configuration: scratch.write("vm.json", file.text))
+            vm = started
+            try started.watch(3)
+            try started.waitUntilItAnswers()
+            try body(started, scratch)
+        } catch let failure as TickingVM.Failure {
+            problem = failure.reason
+        } catch {
+            problem = "\(error)"
+        }
+        vm?.kill()
+        report.note("jail: \(name)", problem, context: lines(vm?.complaints ?? ""))
+    }
+}
+
+/// What every process of a device is like, seen from outside.
+private func checkTable(_ vm: TickingVM, _ scratch: Scratch) throws {
+    let isRoot = getuid() == 0
+    for device in JailedVM.devices {
+        let process = try JailedVM.process(of: device, scratch)
+        func expect(_ what: String, _ script: String, _ expected: String) throws {
+            let found = Command.shell("\(script); true") ?? "nothing"
+            guard found == expected else { throw TickingVM.Failure("\(device): \(what): expected \(expected), found \(found)") }
+        }
+        func status(_ field: String) -> String { "awk '$1 == \"\(field):\" { print $2 }' /proc/\(process)/status" }
+        try expect("no_new_privs", status("NoNewPrivs"), "1")
+        try expect("seccomp", status("Seccomp"), "2")
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] { try expect(set, status(set), "0000000000000000") }
+        if isRoot { try expect("user", status("Uid"), "65534") }
+        for space in ["mnt", "pid", "net", "ipc", "uts", "cgroup"] {
+            let compare = "[ $(readlink /proc/\(process)/ns/\(space)) = $(readlink /proc/self/ns/\(space)) ] || echo own"
+            try expect("its own \(space) namespace", compare, "own")
+        }
+        try expect("number of processes in its namespace", "awk '/^NSpid/ { print $NF }' /proc/\(process)/status", "1")
+        if isRoot { try expect("files in its root", "ls -A /proc/\(process)/root | wc -l", "0") }
+        // Nothing that leads out: no directory, no terminal, no kvm, no memory but RAM and notes.
+        let list = "for fd in /proc/\(process)/fd/*; do readlink $fd; done | sed 's/:.*//; s/ (deleted)//' | sort | uniq -c"
+        let files = Command.shell(list) ?? ""
+        for line in files.split(separator: "\n") {
+            let name = line.split(separator: " ").last.map(String.init) ?? ""
+            let known = ["socket", "pipe", "anon_inode", "/dev/null", "/memfd", "\(scratch.path)/disk.img"]
+            guard known.contains(where: { name.hasPrefix($0) }), device == "disk" || !name.hasSuffix("disk.img") else {
+                throw TickingVM.Failure("\(device) has '\(line)' open")
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+/// Linux guests under load, whose devices' processes are killed again and again: as root, in the lab.
+func killCases(_ options: Options) -> [TestCase] {
+    let all = [("pci", false, 2), ("mmio", true, 1), ("pci", true, 2), ("mmio", false, 1)]
+    return (options.complete ? all : Array(all.prefix(2))).enumerated().map { turn, shape in
+        let load = LoadedGuest(kernel: turn % 2 == 0 ? "6.12" : "6.1-cloud", transport: shape.0, packed: shape.1, cpus: shape.2)
+        return TestCase(name: "kills: \(load.name)") { report in LoadedRun(load, options, report).run(kills: options.complete ? 200 : 20) }
+    }
+}
