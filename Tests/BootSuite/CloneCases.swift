@@ -36,7 +36,8 @@ private final class CloneRun {
             }
             note("run at once", nil)
             note("differ in their VM Generation ID", ids.count == count ? nil : "expected \(count) IDs, found \(ids.count)")
-            note("share what they have not written", sharing())
+            // Devices in other processes need RAM that they can map: then each VM has a copy.
+            if options.isolation != "process" { note("share what they have not written", sharing()) }
             for (index, clone) in clones.enumerated() { try finish(clone, index + 1) }
             note("end well, with clean disks of their own", nil)
         } catch {
