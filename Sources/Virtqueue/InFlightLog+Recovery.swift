@@ -146,7 +146,7 @@ extension InFlightLog {
         for (index, chain) in chains.sorted(by: { $0.counter < $1.counter }).enumerated() { setOwned(Own.again, index, chain.key) }
         againCount = chains.count
         againNext = 0
-        counter = (chains.map(\.counter).max() ?? 0) &+ 1
+        counter = (chains.map({ $0.counter }).max() ?? 0) &+ 1
     }
 
     /// None comes again: the queue stands before them.
