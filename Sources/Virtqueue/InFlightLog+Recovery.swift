@@ -93,12 +93,16 @@ extension InFlightLog {
         var entries: [UInt16] = []
         var current = key
         for _ in 0..<count {
-            guard current < size, !occupied[Int(current)], !entries.contains(current) else { return false }
+            guard current < size, !occupied[Int(current)] else {
+                for one in entries { occupied[Int(one)] = false }
+                return false
+            }
+            // At once, so that a chain that comes back to itself is none.
+            occupied[Int(current)] = true
             entries.append(current)
             current = unsafe swv_load_u16(entry(current) + Entry.packedNext)
         }
         for (one, next) in zip(entries, entries.dropFirst()) { setOwned(Own.link, Int(one), next) }
-        for one in entries { occupied[Int(one)] = true }
         setOwned(Own.count, Int(key), count)
         return true
     }

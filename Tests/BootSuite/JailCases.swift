@@ -56,6 +56,7 @@ func jailCases(_ options: Options) -> [TestCase] {
         jailCase(options, "onCrash: fail-device", extra: ["\"onCrash\": \"fail-device\""]) { vm, scratch in
             _ = Glibc.kill(try JailedVM.process(of: "disk", scratch), SIGKILL)
             try vm.watch(5)
+            try JailedVM.expectNone("disk", of: vm)
             try vm.command("sleep", vm.name)
             try vm.command("wake", vm.name)
             try vm.watch(3)
@@ -67,9 +68,7 @@ func jailCases(_ options: Options) -> [TestCase] {
             try vm.watch(3)
             _ = Glibc.kill(second, SIGKILL)
             try vm.watch(5)
-            guard Command.shell("pgrep -f 'device-process disk$' -P \(vm.processID)") == nil else {
-                throw TickingVM.Failure("it was started once more")
-            }
+            try JailedVM.expectNone("disk", of: vm)
         },
         jailCase(options, "a device is upgraded") { vm, scratch in
             // The installed program is the same here; that it is another process counts.
@@ -80,6 +79,8 @@ func jailCases(_ options: Options) -> [TestCase] {
                 guard after != before else { throw TickingVM.Failure("process \(before) still serves \(device)") }
                 try vm.watch(2)
             }
+            // Handed over, not lost and found.
+            guard vm.complaints.firstRange(of: "started again") == nil else { throw TickingVM.Failure(vm.complaints) }
         },
         jailCase(options, "snapshots go from processes to none and back") { vm, scratch in
             let (a, b, c) = ("\(scratch.path)/a", "\(scratch.path)/b", "\(scratch.path)/c")
@@ -112,6 +113,13 @@ enum JailedVM {
         "\"id\": \"entropy\", \"type\": \"rng\"",
     ]
 
+    /// Nobody serves a device.
+    static func expectNone(_ device: String, of vm: TickingVM) throws {
+        guard Command.shell("pgrep -f 'device-process \(device)$' -P \(vm.processID)") == nil else {
+            throw TickingVM.Failure("device \(device) has a process")
+        }
+    }
+
     /// The process of a device, waited for.
     static func process(of device: String, _ scratch: Scratch, otherThan other: Int32? = nil) throws -> Int32 {
         let deadline = MonotonicTime.now + 10_000
@@ -127,32 +135,13 @@ enum JailedVM {
 private func jailCase(
     _ options: Options, _ name: String, extra: [String] = [], _ body: @escaping (TickingVM, Scratch) throws -> Void
 ) -> TestCase {
-    TestCase(name: "jail: \(name)") { report in
-        let scratch = Scratch("jail")
-        defer { scratch.remove() }
-        var file = VMFile(kernel: "\(options.payloads)/ticker")
-        file.name = "ticker"
-        file.memory = "128M"
-        file.serial = "\"stdio\""
+    tickingCase(options, "jail: \(name)") { file, scratch in
         file.isolation = "process"
         file.devices = JailedVM.configuration
-        file.extra = ["\"debugExit\": true"] + extra
+        file.extra += extra
         _ = Command.shell("truncate -s 1M \(scratch.path)/disk.img")
-        var vm: TickingVM?
-        var problem: String?
-        do {
-            let started = try TickingVM(options, name: file.name, configuration: scratch.write("vm.json", file.text))
-            vm = started
-            try started.watch(3)
-            try started.waitUntilItAnswers()
-            try body(started, scratch)
-        } catch let failure as TickingVM.Failure {
-            problem = failure.reason
-        } catch {
-            problem = "\(error)"
-        }
-        vm?.kill()
-        report.note("jail: \(name)", problem, context: lines(vm?.complaints ?? ""))
+    } _: {
+        try body($0, $1)
     }
 }
 
@@ -178,7 +167,7 @@ private func checkTable(_ vm: TickingVM, _ scratch: Scratch) throws {
         if isRoot { try expect("files in its root", "ls -A /proc/\(process)/root | wc -l", "0") }
         // Nothing that leads out: no directory, no terminal, no kvm, no memory but RAM and notes.
         let list = "for fd in /proc/\(process)/fd/*; do readlink $fd; done | sed 's/:.*//; s/ (deleted)//' | sort | uniq -c"
-        let files = Command.shell(list) ?? ""
+        guard let files = Command.shell(list), !files.isEmpty else { throw TickingVM.Failure("\(device): its descriptors cannot be read") }
         for line in files.split(separator: "\n") {
             let name = line.split(separator: " ").last.map(String.init) ?? ""
             let known = ["socket", "pipe", "anon_inode", "/dev/null", "/memfd", "\(scratch.path)/disk.img"]

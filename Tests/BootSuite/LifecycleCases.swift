@@ -132,34 +132,14 @@ func lifecycleCases(_ options: Options) -> [TestCase] {
 private func lifecycleCase(
     _ options: Options, _ name: String, tracksWrites: Bool = false, _ body: @escaping (TickingVM, Scratch) throws -> Void
 ) -> TestCase {
-    TestCase(name: "lifecycle: \(name)") { report in
-        let scratch = Scratch("lifecycle")
-        defer { scratch.remove() }
-        var file = VMFile(kernel: "\(options.payloads)/ticker")
+    tickingCase(options, "lifecycle: \(name)") { file, _ in
+        file.tracksWrites = tracksWrites
         file.isolation = options.isolation
         // What several VMs at once can have.
         if options.isolation != nil {
             file.devices = ["\"id\": \"entropy\", \"type\": \"rng\"", "\"id\": \"console\", \"type\": \"console\", \"backend\": \"null\""]
         }
-        file.name = "ticker"
-        file.memory = "128M"
-        file.tracksWrites = tracksWrites
-        file.serial = "\"stdio\""
-        file.extra = ["\"debugExit\": true"]
-        var vm: TickingVM?
-        var problem: String?
-        do {
-            let started = try TickingVM(options, name: file.name, configuration: scratch.write("vm.json", file.text))
-            vm = started
-            try started.watch(5)
-            try started.waitUntilItAnswers()
-            try body(started, scratch)
-        } catch let failure as TickingVM.Failure {
-            problem = failure.reason
-        } catch {
-            problem = "\(error)"
-        }
-        vm?.kill()
-        report.note("lifecycle: \(name)", problem, context: lines(vm?.complaints ?? ""))
+    } _: {
+        try body($0, $1)
     }
 }

@@ -104,3 +104,35 @@ final class TickingVM {
     /// Kills the process as SIGKILL does.
     func kill() { machine.kill() }
 }
+
+/// A case with a `TickingVM` that runs: `change` adapts what it is like.
+func tickingCase(
+    _ options: Options, _ name: String, _ change: @escaping (inout VMFile, Scratch) -> Void,
+    _ body: @escaping (TickingVM, Scratch) throws -> Void
+) -> TestCase {
+    TestCase(name: name) { report in
+        let scratch = Scratch("ticking")
+        defer { scratch.remove() }
+        var file = VMFile(kernel: "\(options.payloads)/ticker")
+        file.name = "ticker"
+        file.memory = "128M"
+        file.serial = "\"stdio\""
+        file.extra = ["\"debugExit\": true"]
+        change(&file, scratch)
+        var vm: TickingVM?
+        var problem: String?
+        do {
+            let started = try TickingVM(options, name: file.name, configuration: scratch.write("vm.json", file.text))
+            vm = started
+            try started.watch(5)
+            try started.waitUntilItAnswers()
+            try body(started, scratch)
+        } catch let failure as TickingVM.Failure {
+            problem = failure.reason
+        } catch {
+            problem = "\(error)"
+        }
+        vm?.kill()
+        report.note(name, problem, context: lines(vm?.complaints ?? ""))
+    }
+}

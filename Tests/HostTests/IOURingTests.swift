@@ -86,6 +86,28 @@ struct IOURingTests {
         #expect(try poller.wait(timeoutMilliseconds: 0) { _ in } == 0)
     }
 
+    @Test("A ring holds its witness open until it is gone")
+    func witness() throws {
+        var pipe: Pipe? = try Pipe()
+        guard let end = try pipe?.reader.duplicate(), let raw = pipe?.writer.rawValue else { throw SystemError("pipe", .badDescriptor) }
+        var ring: IOURing? = try IOURing(entries: 4, restrictedTo: IOURing.Operation.allCases, witness: raw)
+        _ = pipe.take()
+        // Our own descriptor is closed, and nobody else has one.
+        let isEarly = end.isHungUp
+        #expect(!isEarly)
+        _ = ring.take()
+        // The kernel takes a ring down when it finds the time.
+        let poller = try Poller()
+        try poller.add(end.rawValue, token: 0)
+        var hasEnded = false
+        let deadline = MonotonicTime.now + 30_000
+        // The kernel's own work for the ring ends a wait early.
+        while !hasEnded, MonotonicTime.now < deadline {
+            try poller.wait(timeoutMilliseconds: 1000) { event in hasEnded = event.hungUp }
+        }
+        #expect(hasEnded)
+    }
+
     @Test("A restricted ring does what it was made for and nothing else")
     func restrictions() throws {
         var ring = try IOURing(entries: 4, restrictedTo: [.synchronizeData, .read])

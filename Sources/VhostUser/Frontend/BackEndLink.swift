@@ -5,6 +5,8 @@ import Virtio
 final class BackEndLink: Sendable {
     let connection: BackEndConnection
     let greeting: Greeting
+    /// Bytes of configuration space that the back-end serves.
+    let spaceSize: Int
     private let requests: BackEndRequests?
 
     /// Greets the back-end at the other end of `socket`, and reads its configuration space into `space`.
@@ -25,7 +27,9 @@ final class BackEndLink: Sendable {
         self.connection = connection
         let greeting = try Greeting(connection, profile)
         self.greeting = greeting
-        let size = greeting.protocolFeatures.contains(.configuration) ? profile.configurationSize : 0
+        let size =
+            greeting.protocolFeatures.contains(.configuration) ? profile.configurationSize : 0
+        spaceSize = size
         try space.refresh(from: connection, count: size)
         let knowsStatus = greeting.protocolFeatures.contains(.status)
         requests = try greeting.openChannel(

@@ -49,7 +49,12 @@ extension VhostUserFrontend {
 
     /// The connection in use.
     var link: BackEndLink { current.withLock { $0 } }
-    var connection: BackEndConnection { link.connection }
+
+    /// Reads configuration space, as much of it as the back-end has.
+    func refreshSpace() throws(VhostUserError) {
+        let link = link
+        try space.refresh(from: link.connection, count: link.spaceSize)
+    }
 
     /// Tells the back-end what was negotiated, unless it knows.
     func announceFeatures(_ state: inout State) throws(VhostUserError) {

@@ -52,12 +52,12 @@ extension VhostUserFrontend {
             state.change = change
             return state.interrupt
         }
-        try announceSpace(of: link, unlike: before, to: interrupt)
+        try announceSpace(unlike: before, to: interrupt)
     }
 
     /// The space may be another one now.
-    private func announceSpace(of link: BackEndLink, unlike before: [UInt8], to interrupt: Interrupt?) throws(VhostUserError) {
-        if link.has(.configuration) { try space.refresh(from: link.connection, count: profile.configurationSize) }
+    private func announceSpace(unlike before: [UInt8], to interrupt: Interrupt?) throws(VhostUserError) {
+        try refreshSpace()
         if space.bytes != before { interrupt?.signalConfigurationChange() }
     }
 
@@ -107,7 +107,7 @@ extension VhostUserFrontend {
             old.close()
             return state.interrupt
         }
-        try announceSpace(of: link, unlike: before, to: interrupt)
+        try announceSpace(unlike: before, to: interrupt)
     }
 
     /// No back-end will come any more: whoever waits for one need not, and the driver is told that the device cannot go on. From any thread,

@@ -43,7 +43,7 @@ extension VhostUserFrontend {
                 try announceFeatures(&state)
                 try load(bytes)
                 state.saved = bytes
-                try space.refresh(from: link.connection, count: link.has(.configuration) ? profile.configurationSize : 0)
+                try refreshSpace()
             }
         } catch {
             throw saved.error(expected: "a state that the device takes; \(error)")
@@ -60,7 +60,7 @@ extension VhostUserFrontend {
             state.control = text
             try link.connection.send(.control(text))
             // A device that is not active announces nothing.
-            try space.refresh(from: link.connection, count: link.has(.configuration) ? profile.configurationSize : 0)
+            try refreshSpace()
         }
     }
 

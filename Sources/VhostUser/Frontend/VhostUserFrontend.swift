@@ -109,7 +109,7 @@ public final class VhostUserFrontend: VirtioDevice {
         try? perform { (state) throws(VhostUserError) in
             for index in copy.indices { state.written[offset + index] = copy[index] }
             try link.connection.send(.setConfiguration(ConfigurationAccess(offset: start, bytes: copy)))
-            try space.refresh(from: link.connection, count: profile.configurationSize)
+            try refreshSpace()
         }
     }
 
@@ -128,7 +128,7 @@ public final class VhostUserFrontend: VirtioDevice {
             state.features = features
             try announceFeatures(&state)
             // The space may depend on them.
-            try space.refresh(from: link.connection, count: link.has(.configuration) ? profile.configurationSize : 0)
+            try refreshSpace()
         }
     }
 

@@ -52,7 +52,7 @@ struct ActivationTests {
 
     /// Asserts that nothing is asked any more, and that nothing hangs.
     private func expectEnd(_ rig: FrontendRig) throws {
-        #expect(rig.frontend.connection.failure != nil)
+        #expect(rig.frontend.link.connection.failure != nil)
         let count = rig.fake.requests.count
         for _ in 0..<3 { #expect(throws: DeviceError.self) { try rig.activate() } }
         rig.frontend.writeConfiguration(at: 0, from: [1].span)
@@ -88,7 +88,7 @@ struct ActivationTests {
                 _ = try rig.sleep()
             })
         #expect(error.description.hasPrefix("fake: The peer does not answer, asked for "))
-        #expect(rig.frontend.connection.failure?.kind == .silence)
+        #expect(rig.frontend.link.connection.failure?.kind == .silence)
         for _ in 0..<100 { #expect(throws: DeviceError.self) { try rig.activate() } }
     }
 

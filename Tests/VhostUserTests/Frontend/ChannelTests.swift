@@ -94,7 +94,7 @@ struct ChannelTests {
         channel.leave()
         #expect(try rig.sleep()?.count == 2)
         try rig.activate()
-        #expect(rig.frontend.connection.failure == nil)
+        #expect(rig.frontend.link.connection.failure == nil)
         #expect(rig.configuration(count: 2) == [0, 1])
     }
 
@@ -102,7 +102,7 @@ struct ChannelTests {
     func refreshFails() throws {
         let rig = try FrontendRig(Script(steps: [ActivationTests.first: .wrongRequest]))
         #expect(try ask(try rig.fake.channel(), Self.changed) == 0)
-        #expect(rig.frontend.connection.failure?.kind == .violation)
+        #expect(rig.frontend.link.connection.failure?.kind == .violation)
         #expect(throws: DeviceError.self) { try rig.activate() }
         #expect(rig.configuration(count: 2) == [0, 1])
     }
