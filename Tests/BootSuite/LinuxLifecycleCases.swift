@@ -84,8 +84,13 @@ final class LoadedRun {
                 for kill in 0..<kills {
                     // The disk most often: it has most to lose.
                     let device = ["data", "tap", "data", "console", "data", "rng"][kill % 6]
-                    guard Command.shell("pkill -9 -f 'device-process \(device)$'") != nil else {
-                        throw Failure(reason: "device \(device) has no process before kill \(kill)")
+                    // The last one's follower may be on its way: an emulated host takes its time to start one.
+                    let deadline = MonotonicTime.now + Self.patience
+                    while Command.shell("pkill -9 -f 'device-process \(device)$'") == nil {
+                        guard MonotonicTime.now < deadline else {
+                            throw Failure(reason: "device \(device) has no process before kill \(kill)")
+                        }
+                        _ = usleep(5000)
                     }
                     // Anywhere between at once and some rounds of the load.
                     _ = usleep(UInt32(kill * 37 % 400) * 1000)
