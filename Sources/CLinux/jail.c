@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/securebits.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -46,6 +47,8 @@ int swv_limit(int resource, unsigned long long value) {
     struct rlimit limit = {value, value};
     return setrlimit((__rlimit_resource_t)resource, &limit);
 }
+
+void swv_limit_arenas(void) { mallopt(M_ARENA_MAX, 1); }
 
 static int report_descriptor = -1;
 

@@ -21,10 +21,12 @@ static void install_handler(void) {
     sigaction(kick_signal(), &action, NULL);
 }
 
+void swv_kvm_prepare_process(void) { pthread_once(&handler_once, install_handler); }
+
 int swv_kvm_enter_thread(void) {
     static _Thread_local int thread;
     if (thread == 0) {
-        pthread_once(&handler_once, install_handler);
+        swv_kvm_prepare_process();
         sigset_t set;
         sigemptyset(&set);
         sigaddset(&set, kick_signal());

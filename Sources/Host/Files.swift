@@ -8,6 +8,12 @@ public func readWholeFile(_ path: String, limit: Int) throws(SystemError) -> [UI
 }
 
 extension OwnedDescriptor {
+    /// Has reads and writes go on at the file's beginning.
+    public borrowing func rewind() throws(SystemError) {
+        let raw = rawValue
+        _ = try retryingOnInterrupt("lseek") { Int(lseek(raw, 0, SEEK_SET)) }
+    }
+
     /// Reads from where the file stands to its end, at most `limit` bytes; EFBIG when there are more.
     public borrowing func readWhole(limit: Int) throws(SystemError) -> [UInt8] {
         var bytes: [UInt8] = []

@@ -8,6 +8,13 @@ public enum HostFacts {
     /// Whether this process is root's.
     public static var isRoot: Bool { geteuid() == 0 }
 
+    /// Descriptors that this process may ever have open (the hard limit).
+    public static var descriptorLimit: UInt64 {
+        var limit = rlimit()
+        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 0 }
+        return UInt64(limit.rlim_max)
+    }
+
     /// Memory in bytes; nil when the kernel does not say.
     public static var memorySize: UInt64? {
         let pages = sysconf(Int32(_SC_PHYS_PAGES))

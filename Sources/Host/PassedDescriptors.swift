@@ -21,6 +21,11 @@ public struct PassedDescriptors: ~Copyable, Sendable {
     /// Adds one at the end.
     public mutating func append(_ descriptor: consuming OwnedDescriptor) { raw.append(descriptor.release()) }
 
+    /// Adds those of `others` that have not been taken, at the end.
+    public mutating func append(contentsOf others: consuming PassedDescriptors) {
+        while let next = others.takeFirst() { append(next) }
+    }
+
     /// Those that have not been taken, by number: to look at, or to pass on.
     public var rawValues: [Int32] { Array(raw[first...]) }
 

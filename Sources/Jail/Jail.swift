@@ -31,6 +31,7 @@ public enum ProcessJail {
     /// In this order, because each step needs what the next one takes: root directory, limits, identity, capabilities, no_new_privs, system
     /// calls.
     public static func close(_ settings: Settings, inUserNamespace: Bool) throws(JailError) {
+        swv_limit_arenas()
         // With the first thread libc installs a signal handler of its own, which is not allowed later.
         do { _ = try WorkerThread(name: "first", state: true) { _, _ in }.stop() } catch {
             throw JailError("The jail cannot be closed: no thread can be started (\(error)).")

@@ -41,14 +41,19 @@ extension VirtualMachine {
     /// Saves the machine, which sleeps: RAM goes to `file`, which is new and empty, the rest is returned. With a `base` only pages that have
     /// changed since are written.
     ///
-    /// `pageTables` is `OwnedDescriptor.pageTables()` of this process. After an error the file is of no use, and the machine as before.
+    /// `pageTables` is `OwnedDescriptor.pageTables()` of this process; `progress` is called again and again while RAM is written. After an
+    /// error the file is of no use, and the machine as before.
     public func save(
-        memory file: borrowing OwnedDescriptor, pageTables: borrowing OwnedDescriptor, base: SavedBase?, digest: Bool
+        memory file: borrowing OwnedDescriptor, pageTables: borrowing OwnedDescriptor, base: SavedBase?, digest: Bool,
+        progress: (@Sendable () -> Void)? = nil
     ) throws(MachineError) -> SavedMachine {
         try life.withLock { (life) throws(MachineError) in
             guard life.phase == .asleep else { throw MachineError("The machine is not asleep.") }
             let document = try state(life)
-            let writer = MemoryWriter(memory, digest: digest) { [end] in end.reason != nil }
+            let writer = MemoryWriter(memory, digest: digest) { [end] in
+                progress?()
+                return end.reason != nil
+            }
             let image: MemoryImage
             var tracked = false
             do throws(SystemError) {

@@ -31,6 +31,7 @@ enum Main {
         let arguments = Array(CommandLine.arguments.dropFirst())
         // Before any parser: a device's process starts in the time that one takes.
         if arguments.first == DeviceProcess.argument { DeviceProcess.run() }
+        if arguments.first == MachineProcess.argument { MachineProcess.run(Array(arguments.dropFirst())) }
         do {
             if let source = plainSource(arguments) {
                 let code = try VMRunner(source, log: LogSettings(level: .notice, format: .text)).run()

@@ -18,7 +18,7 @@ enum BootSuite {
           --swvmm PATH      the program
           --payloads DIR    what Tests/Guests/build made
           --guests DIR      KERNEL and KERNEL.initrd for each kernel, or links to them
-          --isolation WHERE where the guests' devices live: process or none
+          --isolation WHERE where guests and their devices live: process (as by default) or none
           --complete        the whole boot matrix, not the representative part
           --part I/N        only every Nth case, beginning with the Ith (from 1)
           --filter TEXT     only cases whose name contains TEXT

@@ -37,7 +37,7 @@ private final class CloneRun {
             note("run at once", nil)
             note("differ in their VM Generation ID", ids.count == count ? nil : "expected \(count) IDs, found \(ids.count)")
             // Devices in other processes need RAM that they can map: then each VM has a copy.
-            if options.isolation != "process" { note("share what they have not written", sharing()) }
+            if isolation == "none" { note("share what they have not written", sharing()) }
             for (index, clone) in clones.enumerated() { try finish(clone, index + 1) }
             note("end well, with clean disks of their own", nil)
         } catch {
@@ -46,6 +46,9 @@ private final class CloneRun {
         }
         report.remark("clones: \((MonotonicTime.now - begin) / 1000) s")
     }
+
+    /// Where clones share RAM, unless somebody wants it otherwise.
+    private var isolation: String { options.isolation ?? "none" }
 
     private func note(_ check: String, _ problem: String?, context: [String] = []) {
         report.note("clones: \(count) from one snapshot: \(check)", problem, context: context)
@@ -56,7 +59,7 @@ private final class CloneRun {
         let commands = "truncate -s 32M clone0.img && ip tuntap add swclone0 mode tap && ip link set swclone0 up"
         guard Command.shell("cd \(scratch.path) && \(commands)") != nil else { throw Failure(reason: "failed: \(commands)") }
         var vm = VMFile(kernel: "\(options.guests)/6.12")
-        vm.isolation = options.isolation
+        vm.isolation = isolation
         vm.name = "clone0"
         vm.initrd = "\(options.guests)/6.12.initrd"
         vm.memory = "256M"

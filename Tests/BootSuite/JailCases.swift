@@ -17,10 +17,27 @@ func jailCases(_ options: Options) -> [TestCase] {
                 if round == 0 { try vm.command("wake", vm.name) }
             }
             guard try vm.command("info", vm.name).firstRange(of: "running") != nil else { throw TickingVM.Failure("it does not run") }
-            try vm.watch(1)
-            guard vm.complaints.firstRange(of: "was killed by signal 9") != nil else {
-                throw TickingVM.Failure("expected a line about a killed process, found: \(vm.complaints)")
+            try vm.expectComplaint("was killed by signal 9")
+        },
+        jailCase(options, "a virtual machine whose process is killed has ended, and says so") { vm, scratch in
+            let processes = try ([JailedVM.machine] + JailedVM.devices).map { try JailedVM.process(of: $0, scratch) }
+            _ = Glibc.kill(processes[0], SIGKILL)
+            let why = "The virtual machine has failed: process \(processes[0]) was killed by signal 9"
+            let end = vm.waitForEnd()
+            guard end == .exited(1), vm.complaints.firstRange(of: why) != nil else {
+                throw TickingVM.Failure("expected exit code 1 and why, found \(end.map { "\($0)" } ?? "no end"): \(vm.complaints)")
             }
+            try JailedVM.expectGone(processes)
+        },
+        jailCase(options, "a virtual machine whose process hangs can be stopped") { vm, scratch in
+            let machine = try JailedVM.process(of: JailedVM.machine, scratch)
+            _ = Glibc.kill(machine, SIGSTOP)
+            _ = Glibc.kill(vm.processID, SIGINT)
+            let end = vm.waitForEnd()
+            guard end == .exited(1), vm.complaints.firstRange(of: "process \(machine) did not answer in time") != nil else {
+                throw TickingVM.Failure("expected exit code 1 and why, found \(end.map { "\($0)" } ?? "no end"): \(vm.complaints)")
+            }
+            try JailedVM.expectGone([machine])
         },
         jailCase(options, "a process that hangs is replaced when it is needed") { vm, scratch in
             let before = try JailedVM.process(of: "disk", scratch)
@@ -32,13 +49,9 @@ func jailCases(_ options: Options) -> [TestCase] {
             try vm.watch(3)
         },
         jailCase(options, "nobody outlives the VM") { vm, scratch in
-            let processes = try JailedVM.devices.map { try JailedVM.process(of: $0, scratch) }
+            let processes = try ([JailedVM.machine] + JailedVM.devices).map { try JailedVM.process(of: $0, scratch) }
             vm.kill()
-            let deadline = MonotonicTime.now + 10_000
-            while processes.contains(where: { Glibc.kill($0, 0) == 0 }) {
-                guard MonotonicTime.now < deadline else { throw TickingVM.Failure("some of \(processes) are left") }
-                _ = usleep(5000)
-            }
+            try JailedVM.expectGone(processes)
             // Disk, socket and name are free again.
             let next = try TickingVM(options, name: vm.name, arguments: ["run", "--config", "\(scratch.path)/vm.json"])
             defer { next.kill() }
@@ -113,6 +126,18 @@ enum JailedVM {
         "\"id\": \"entropy\", \"type\": \"rng\"",
     ]
 
+    /// What stands for the virtual machine's own process where a device's id could stand.
+    static let machine = ""
+
+    /// Processes have ended.
+    static func expectGone(_ processes: [Int32]) throws {
+        let deadline = MonotonicTime.now + 10_000
+        while processes.contains(where: { Glibc.kill($0, 0) == 0 }) {
+            guard MonotonicTime.now < deadline else { throw TickingVM.Failure("some of \(processes) are left") }
+            _ = usleep(5000)
+        }
+    }
+
     /// Nobody serves a device.
     static func expectNone(_ device: String, of vm: TickingVM) throws {
         guard Command.shell("pgrep -f 'device-process \(device)$' -P \(vm.processID)") == nil else {
@@ -120,11 +145,12 @@ enum JailedVM {
         }
     }
 
-    /// The process of a device, waited for.
+    /// The process of a device or of the virtual machine, waited for.
     static func process(of device: String, _ scratch: Scratch, otherThan other: Int32? = nil) throws -> Int32 {
+        let pattern = device == machine ? "machine-process ticker " : "device-process \(device)$"
         let deadline = MonotonicTime.now + 10_000
         while MonotonicTime.now < deadline {
-            let found = (Command.shell("pgrep -f 'device-process \(device)$'; true") ?? "").split(separator: "\n").compactMap { Int32($0) }
+            let found = (Command.shell("pgrep -f '\(pattern)'; true") ?? "").split(separator: "\n").compactMap { Int32($0) }
             if let process = found.first(where: { $0 != other }) { return process }
             _ = usleep(5000)
         }
@@ -145,10 +171,10 @@ private func jailCase(
     }
 }
 
-/// What every process of a device is like, seen from outside.
+/// What every process that sees what a guest writes is like, from outside.
 private func checkTable(_ vm: TickingVM, _ scratch: Scratch) throws {
     let isRoot = getuid() == 0
-    for device in JailedVM.devices {
+    for device in [JailedVM.machine] + JailedVM.devices {
         let process = try JailedVM.process(of: device, scratch)
         func expect(_ what: String, _ script: String, _ expected: String) throws {
             let found = Command.shell("\(script); true") ?? "nothing"
@@ -165,13 +191,14 @@ private func checkTable(_ vm: TickingVM, _ scratch: Scratch) throws {
         }
         try expect("number of processes in its namespace", "awk '/^NSpid/ { print $NF }' /proc/\(process)/status", "1")
         if isRoot { try expect("files in its root", "ls -A /proc/\(process)/root | wc -l", "0") }
-        // Nothing that leads out: no directory, no terminal, no kvm, no memory but RAM and notes.
+        // Nothing that leads out: no directory, no terminal, no memory but RAM and notes; KVM and its own page tables for the machine.
         let list = "for fd in /proc/\(process)/fd/*; do readlink $fd; done | sed 's/:.*//; s/ (deleted)//' | sort | uniq -c"
         guard let files = Command.shell(list), !files.isEmpty else { throw TickingVM.Failure("\(device): its descriptors cannot be read") }
         for line in files.split(separator: "\n") {
             let name = line.split(separator: " ").last.map(String.init) ?? ""
             let known = ["socket", "pipe", "anon_inode", "/dev/null", "/memfd", "\(scratch.path)/disk.img"]
-            guard known.contains(where: { name.hasPrefix($0) }), device == "disk" || !name.hasSuffix("disk.img") else {
+            let isMachines = device == JailedVM.machine && (name == "/dev/kvm" || name.hasSuffix("/pagemap"))
+            guard isMachines || known.contains(where: { name.hasPrefix($0) }), device == "disk" || !name.hasSuffix("disk.img") else {
                 throw TickingVM.Failure("\(device) has '\(line)' open")
             }
         }

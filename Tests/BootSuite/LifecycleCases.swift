@@ -136,7 +136,7 @@ private func lifecycleCase(
         file.tracksWrites = tracksWrites
         file.isolation = options.isolation
         // What several VMs at once can have.
-        if options.isolation != nil {
+        if options.isolation != "none" {
             file.devices = ["\"id\": \"entropy\", \"type\": \"rng\"", "\"id\": \"console\", \"type\": \"console\", \"backend\": \"null\""]
         }
     } _: {

@@ -98,6 +98,18 @@ final class TickingVM {
         rest += machine.takeRest()
     }
 
+    /// Waits until standard error has a text.
+    func expectComplaint(_ text: String) throws {
+        let deadline = MonotonicTime.now + Self.patience
+        while complaints.firstRange(of: text) == nil {
+            guard MonotonicTime.now < deadline, machine.status == nil else {
+                throw Failure("expected '\(text)' on standard error, found: \(complaints)")
+            }
+            // It is read while lines are waited for.
+            try watch(1)
+        }
+    }
+
     /// Waits until the process has ended by itself.
     func waitForEnd() -> ExitStatus? { machine.waitForEnd(before: MonotonicTime.now + Self.patience) }
 

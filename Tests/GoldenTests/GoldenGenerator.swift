@@ -162,8 +162,9 @@ import Virtqueue
         let typed = try MachineState(SavedValue(state))
         let writer = try SnapshotWriter.begin(at: path)
         let image = try MemoryWriter(memory).writeFull(to: writer.memory, pageTables: try OwnedDescriptor.pageTables())
+        try writer.state.writeAll(Array(JSONText.encode(state).utf8))
         var manifest: Manifest?
-        _ = try writer.finish(configuration: resolved, state: state) { configuration, state in
+        _ = try writer.finish(configuration: resolved) { configuration, state in
             let made = Manifest(
                 id: "00112233445566778899aabbccddeeff", createdAt: "2025-01-31T12:00:00.000Z", producer: "swvmm 0.1.0", name: "golden",
                 cpuVendor: typed.cpuVendor, cpuFingerprint: SHA256.text(of: Array(typed.cpuDescription.utf8)),

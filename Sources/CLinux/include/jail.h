@@ -18,6 +18,10 @@ int swv_no_new_privileges(void);
 // Sets both limits of a resource (setrlimit).
 int swv_limit(int resource, unsigned long long value);
 
+// Has all threads share malloc's first arena: with the ninth it would look into /sys for the number of processors, and to give memory of any
+// but the first back, into /proc.
+void swv_limit_arenas(void);
+
 // From now on a forbidden system call writes {"seccomp":NUMBER,"architecture":NUMBER} and a newline to the descriptor, and ends the process
 // with this exit code.
 #define SWV_VIOLATION_EXIT 159

@@ -166,6 +166,10 @@ static inline void swv_kvm_set_immediate_exit(void *area, uint8_t on) {
     __atomic_store_n(&run->immediate_exit, on, __ATOMIC_SEQ_CST);
 }
 
+// Makes the process ready for swv_kvm_kick, which a thread's first call of swv_kvm_enter_thread does as well: for processes that cannot
+// install a signal handler then.
+void swv_kvm_prepare_process(void);
+
 // Lets the calling thread be interrupted in KVM_RUN by swv_kvm_kick, and returns its thread id. Cheap after a thread's first call.
 int swv_kvm_enter_thread(void);
 

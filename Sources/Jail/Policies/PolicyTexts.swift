@@ -109,5 +109,64 @@ extension Policy {
         ioctl arg1=0x5411                 # SIOCOUTQ: what the peer has not read yet
 
         """,
+        "vmm": """
+        # A virtual machine: KVM, RAM, the serial port's stream, and the connections to its devices' processes.
+        tgkill                            # to have a virtual CPU leave the guest
+        recvfrom
+        socketpair arg0=1                 # AF_UNIX: the channel on which a back-end asks
+        pipe2                             # through which the state of a device goes
+        pread64                           # the kernel, the files of saved RAM, page tables
+        preadv
+        pwritev                           # RAM that is saved
+        ioctl arg1=0x5411                 # SIOCOUTQ: what the serial port's peer has not read yet
+        ioctl arg1=0xc0606610             # PAGEMAP_SCAN: which pages of RAM were touched
+
+        # KVM: the system, a virtual machine, its virtual CPUs.
+        ioctl arg1=0xae00                 # KVM_GET_API_VERSION
+        ioctl arg1=0xae01                 # KVM_CREATE_VM
+        ioctl arg1=0xae03                 # KVM_CHECK_EXTENSION
+        ioctl arg1=0xae04                 # KVM_GET_VCPU_MMAP_SIZE
+        ioctl arg1=0xc008ae05             # KVM_GET_SUPPORTED_CPUID
+        ioctl arg1=0xc004ae02             # KVM_GET_MSR_INDEX_LIST
+        ioctl arg1=0xae41                 # KVM_CREATE_VCPU
+        ioctl arg1=0x4010ae42             # KVM_GET_DIRTY_LOG
+        ioctl arg1=0x4020ae46             # KVM_SET_USER_MEMORY_REGION
+        ioctl arg1=0xae47                 # KVM_SET_TSS_ADDR
+        ioctl arg1=0x4008ae48             # KVM_SET_IDENTITY_MAP_ADDR
+        ioctl arg1=0x4008ae6a             # KVM_SET_GSI_ROUTING
+        ioctl arg1=0x4020ae76             # KVM_IRQFD
+        ioctl arg1=0x4040ae79             # KVM_IOEVENTFD
+        ioctl arg1=0x4030ae7b             # KVM_SET_CLOCK
+        ioctl arg1=0x8030ae7c             # KVM_GET_CLOCK
+        ioctl arg1=0x4020aea5             # KVM_SIGNAL_MSI
+        ioctl arg1=0x4068aea3             # KVM_ENABLE_CAP
+        ioctl arg1=0xae80                 # KVM_RUN
+        ioctl arg1=0x8090ae81             # KVM_GET_REGS
+        ioctl arg1=0x4090ae82             # KVM_SET_REGS
+        ioctl arg1=0x8138ae83             # KVM_GET_SREGS
+        ioctl arg1=0x4138ae84             # KVM_SET_SREGS
+        ioctl arg1=0xc008ae88             # KVM_GET_MSRS
+        ioctl arg1=0x4008ae89             # KVM_SET_MSRS
+        ioctl arg1=0x8400ae8e             # KVM_GET_LAPIC
+        ioctl arg1=0x4400ae8f             # KVM_SET_LAPIC
+        ioctl arg1=0x4008ae90             # KVM_SET_CPUID2
+        ioctl arg1=0x8004ae98             # KVM_GET_MP_STATE
+        ioctl arg1=0x4004ae99             # KVM_SET_MP_STATE
+        ioctl arg1=0x8040ae9f             # KVM_GET_VCPU_EVENTS
+        ioctl arg1=0x4040aea0             # KVM_SET_VCPU_EVENTS
+        ioctl arg1=0xaea2                 # KVM_SET_TSC_KHZ
+        ioctl arg1=0xaea3                 # KVM_GET_TSC_KHZ
+        ioctl arg1=0x8080aea1             # KVM_GET_DEBUGREGS
+        ioctl arg1=0x4080aea2             # KVM_SET_DEBUGREGS
+        ioctl arg1=0x9000aea4             # KVM_GET_XSAVE
+        ioctl arg1=0x5000aea5             # KVM_SET_XSAVE
+        ioctl arg1=0x9000aecf             # KVM_GET_XSAVE2
+        ioctl arg1=0x8188aea6             # KVM_GET_XCRS
+        ioctl arg1=0x4188aea7             # KVM_SET_XCRS
+        ioctl arg1=0x4018aee2             # KVM_GET_DEVICE_ATTR
+        ioctl arg1=0x4018aee1             # KVM_SET_DEVICE_ATTR
+        ioctl arg1=0xaead                 # KVM_KVMCLOCK_CTRL
+
+        """,
     ]
 }

@@ -1,9 +1,12 @@
-/// Where the devices of a VM live.
+/// Where a virtual machine and its devices live.
 public enum Isolation: String, Sendable, CaseIterable {
     /// Each in a jailed process of its own.
     case process
-    /// In the process of the virtual machine.
+    /// All in the process that opens what they need.
     case none
+
+    /// What a configuration means that says nothing.
+    static let standard = Isolation.process
 }
 
 /// What happens when the process of a device ends although nobody asked for it.

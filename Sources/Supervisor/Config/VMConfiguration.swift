@@ -32,7 +32,7 @@ public struct VMConfiguration: Sendable, Equatable {
     public let transport: TransportKind
     /// The serial port's host side; nil: stdio unless a console has it, else null.
     public let serial: CharacterBackendSettings?
-    /// Where devices live.
+    /// Where the virtual machine and its devices live.
     public let isolation: Isolation
     /// What happens when the process of a device ends.
     public let onCrash: CrashPolicy
@@ -84,7 +84,8 @@ public struct VMConfiguration: Sendable, Equatable {
             try CharacterBackendSettings.read(serial, default: nil)
         }
         isolation = try reader.choice(
-            "isolation", default: Isolation.none, doc: "Where devices live: each in a jailed process, or in that of the VM.")
+            "isolation", default: Isolation.standard,
+            doc: "Where the virtual machine and its devices live: each in a jailed process of its own, or all in one that is not jailed.")
         onCrash = try reader.choice(
             "onCrash", default: CrashPolicy.restart, doc: "What happens when the process of a device ends by itself.")
         maxRestarts = Int(

@@ -19,7 +19,7 @@ struct DeviceBrief {
 
     /// Where the process finds what it inherits; descriptors of the device come behind.
     enum Descriptor {
-        static let control: Int32 = 3
+        static let control = JailedProcess.control
         static let socket: Int32 = 4
         static let brief: Int32 = 5
         /// Open for as long as I/O of the process is under way.

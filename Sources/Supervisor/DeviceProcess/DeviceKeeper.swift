@@ -65,6 +65,20 @@ final class DeviceKeeper: Sendable {
         thread.withLock { $0 = made }
     }
 
+    /// From now on this machine is told of other processes.
+    func use(_ machine: any DeviceHolder) { for member in members { member.use(machine) } }
+
+    /// Ends the process of a device, which does not answer as it should.
+    func kill(_ id: String) { members.first { $0.id == id }?.kill() }
+
+    /// How the process of a device has ended, or does so now: asked when a device did not start.
+    func end(of id: String) -> JailedProcess.End? {
+        members.first { $0.id == id }?.process?.finish(afterMilliseconds: 1000)
+    }
+
+    /// What the processes' devices have counted, by the devices' ids.
+    func counters(of id: String) -> [String: UInt64] { members.first { $0.id == id }?.counters ?? [:] }
+
     /// No process is started again: the VM is about to end.
     func noMoreRestarts() { isEnding.store(true, ordering: .releasing) }
 

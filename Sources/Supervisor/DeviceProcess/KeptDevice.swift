@@ -1,10 +1,15 @@
-import Devices
 import Host
-import Logging
-import Schema
 import Synchronization
-import VhostUser
-import Virtio
+
+/// The machine that talks to the processes of devices.
+protocol DeviceHolder: AnyObject, Sendable {
+    /// Gives a device to another process, in the place of one that has ended.
+    func recover(_ id: String, _ socket: borrowing OwnedDescriptor) throws(VMError)
+    /// Gives a device to another process; after an error the old one has it still.
+    func handOver(_ id: String, to socket: borrowing OwnedDescriptor) throws(VMError)
+    /// No other process will come: whoever waits for one need not.
+    func giveUp(_ id: String)
+}
 
 /// A device of a VM in a process of its own, with all that is needed to start that process again.
 final class KeptDevice: Sendable {
@@ -16,13 +21,14 @@ final class KeptDevice: Sendable {
     private let reopen: (@Sendable () throws(VMError) -> Slot<PassedDescriptors>)?
     private let child: Mutex<DeviceChild?>
     private let program = Mutex(ProgramFile.running)
-    private let frontend = Mutex<VhostUserFrontend?>(nil)
+    /// The machine that has the device's front-end.
+    private let machine = Mutex<(any DeviceHolder)?>(nil)
     /// When processes were started again, in milliseconds.
     private let restarts = Mutex<[Int64]>([])
 
     /// How long an answer of a process may take before it is killed, and what the driver asks for may wait for another process.
-    private static let patience: Int64 = 5_000
-    private static let recovery: Int64 = 20_000
+    static let patience: Int64 = 5_000
+    static let recovery: Int64 = 20_000
     /// How long I/O that an ended process has submitted may be under way.
     static let settling: Int64 = 30_000
     private static let minute: Int64 = 60_000
@@ -52,26 +58,14 @@ final class KeptDevice: Sendable {
         return try VMError.host("keep a socket") { () throws(SystemError) in try pair.first.duplicate() }
     }
 
-    /// Greets the process that was started; the device, as its driver is to see it.
-    func meet(_ socket: consuming OwnedDescriptor, _ profile: FrontendProfile) throws(VMError) -> VhostUserFrontend {
-        var profile = profile
-        profile.patience = Self.patience
-        profile.recovery = Self.recovery
-        let events = FrontendEvents { [weak self] _ in
-            // It has ended, or it hangs: whatever it is, it shall not have the guest's RAM any more. Its keeper sees it end.
-            self?.process?.kill()
-        }
-        do {
-            let made = try VhostUserFrontend(socket, profile, events: events, counters: { [weak self] in self?.counters ?? [:] })
-            frontend.withLock { $0 = made }
-            return made
-        } catch {
-            throw VMError(.host, "Device \"\(id)\" did not start: \(process?.finish(afterMilliseconds: 1000).sentence ?? "\(error)")")
-        }
-    }
+    /// From now on this machine is told of other processes.
+    func use(_ machine: any DeviceHolder) { self.machine.withLock { $0 = machine } }
+
+    /// Ends a process that does not answer as it should: it may still have the guest's RAM. Its keeper sees it end.
+    func kill() { process?.kill() }
 
     /// What the process says of its device, or said last: it is asked where nobody has time.
-    private var counters: [String: UInt64] { process?.counters(within: Self.glance) ?? [:] }
+    var counters: [String: UInt64] { process?.counters(within: Self.glance) ?? [:] }
 
     /// Whether the process may be started once more.
     func mayRestart(_ limit: Int) -> Bool {
@@ -86,7 +80,7 @@ final class KeptDevice: Sendable {
 
     /// Starts another process in the place of one that has ended, and gives it the device.
     func restart() throws(VMError) {
-        guard let frontend = frontend.withLock({ $0 }) else { throw VMError(.failure, "Device \"\(id)\" has never worked.") }
+        guard let machine = machine.withLock({ $0 }) else { throw VMError(.failure, "Device \"\(id)\" has never worked.") }
         if let reopen {
             guard let fresh = try reopen().take() else { throw VMError(.failure, "Device \"\(id)\" has no host side.") }
             var slot: PassedDescriptors? = fresh
@@ -95,14 +89,14 @@ final class KeptDevice: Sendable {
             }
         }
         let socket = try start()
-        do { try frontend.recover(socket) } catch {
+        do { try machine.recover(id, socket) } catch {
             throw VMError(.failure, "Device \"\(id)\" could not go on in another process: \(error)")
         }
     }
 
     /// Replaces the process by one of another program, of which nobody notices anything.
     func upgrade(to path: String) throws(VMError) {
-        guard let frontend = frontend.withLock({ $0 }), let old = process else {
+        guard let machine = machine.withLock({ $0 }), let old = process else {
             throw VMError(.failure, "Device \"\(id)\" has no process.")
         }
         guard reopen == nil else {
@@ -114,7 +108,7 @@ final class KeptDevice: Sendable {
         }
         do throws(VMError) {
             let socket = try start()
-            do { try frontend.handOver(to: socket) } catch { throw VMError(.failure, "\(error)") }
+            try machine.handOver(id, to: socket)
         } catch {
             let failed = child.withLock { child in
                 defer { child = old }
@@ -128,7 +122,7 @@ final class KeptDevice: Sendable {
     }
 
     /// The driver need not wait for another process.
-    func giveUp() { frontend.withLock { $0 }?.giveUp() }
+    func giveUp() { machine.withLock { $0 }?.giveUp(id) }
 
     /// Asks the process to end.
     func hangUp() { process?.hangUp() }

@@ -15,12 +15,6 @@ struct CharacterPlanner {
     /// Paths that are removed with the VM.
     let made: (String) -> Void
 
-    /// The back-end for the settings.
-    func make(_ settings: CharacterBackendSettings, terminal: TerminalStream?) throws(VMError) -> CharacterBackend {
-        var descriptors = try open(settings, terminal: terminal)
-        do { return try settings.backend(&descriptors) } catch { throw VMError(.resource, "\(key): \(error).") }
-    }
-
     /// What the back-end needs.
     func open(_ settings: CharacterBackendSettings, terminal: TerminalStream?) throws(VMError) -> PassedDescriptors {
         var descriptors = PassedDescriptors()

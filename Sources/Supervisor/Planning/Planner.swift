@@ -2,12 +2,9 @@ import CLinux
 import Devices
 import GuestMemory
 import Host
-import Logging
-import Machine
 import Schema
 import Snapshot
 import VirtualMachine
-import Virtio
 
 /// Resolves a configuration into a plan: opens every path that it names, makes taps and starts helpers, and hands over typed values and
 /// open descriptors. The only place where paths are opened.
@@ -16,8 +13,11 @@ struct Planner {
     enum Origin: Sendable {
         /// The kernel that the configuration names.
         case kernel
-        /// A snapshot.
-        case snapshot(SavedSnapshot, PendingState, RestoreRequest)
+        /// A snapshot, whose state this process reads, or else that of the machine.
+        case snapshot(SavedSnapshot, PendingState?, RestoreRequest)
+
+        /// The state that this process reads.
+        var state: PendingState? { if case .snapshot(_, let state, _) = self { state } else { nil } }
     }
 
     private let configuration: VMConfiguration
@@ -35,54 +35,48 @@ struct Planner {
         self.origin = origin
     }
 
-    /// A machine's plan and what the supervisor keeps for it.
+    /// What a machine is made of, and what the supervisor keeps for it.
     struct Plan: ~Copyable {
-        var machine: MachinePlan?
+        let brief: MachineBrief
+        var descriptors: PassedDescriptors
         let resources: VMResources
     }
 
     func plan(asleep: Bool) throws(VMError) -> Plan {
         do { return try makePlan(asleep: asleep) } catch {
             // A snapshot that is damaged says so before anything that it names is found wanting.
-            if case .snapshot(_, let state, _) = origin {
-                do throws(MachineStartError) { _ = try state.value() } catch { throw explainState(error) }
+            if case .snapshot(let snapshot, let state, _) = origin {
+                do throws(MachineStartError) { _ = try state?.value() } catch { throw error.ofState(in: snapshot.path) }
+                try snapshot.checkState()
             }
-            throw VMError(error.code, error.code == .host || error.message.hasPrefix("/") ? error.message : "\(file): \(error.message)")
+            throw error.inConfiguration(file)
         }
     }
 
     private func makePlan(asleep: Bool) throws(VMError) -> Plan {
         try checkHost()
-        var machineOrigin: MachineOrigin? = try planOrigin()
-        let kvm = try openKVM()
+        var descriptors = PassedDescriptors()
+        descriptors.append(try openKVM())
+        let origin = try planOrigin(&descriptors)
         let terminal = try TerminalStream(needed: usesTerminal)
         var planner = DevicePlanner(vmName: configuration.name, log: log)
-        // All processes first, so that they start side by side.
-        var prepared = FixedArray<DevicePlanner.Prepared?>(count: configuration.devices.count) { _ in nil }
+        var counts: [Int] = []
         for (index, settings) in configuration.devices.enumerated() {
-            prepared[index] = try planner.prepare(
+            let own = try planner.prepare(
                 settings, document: deviceDocument(index), key: "devices[\(index)]", isolation: configuration.isolation, terminal: terminal)
+            counts.append(own.count)
+            descriptors.append(contentsOf: own)
         }
-        var devices: [DevicePlan] = []
-        for (index, settings) in configuration.devices.enumerated() {
-            guard let opened = prepared[index].take() else { continue }
-            let device = try planner.make(settings, opened, key: "devices[\(index)]", terminal: terminal)
-            devices.append(DevicePlan(id: settings.id, transport: settings.transport ?? configuration.transport, device: device))
-        }
-        let serial = try planner.makeSerial(configuration.resolvedSerial, terminal: terminal)
+        descriptors.append(contentsOf: try planner.openSerial(configuration.resolvedSerial, terminal: terminal))
         let generation = try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(16) }
-        guard let taken = machineOrigin.take() else { throw VMError(.failure, "The plan is empty.") }
-        let machine = MachinePlan(
-            name: configuration.name, kvm: kvm, cpuCount: configuration.cpuCount, cpuMask: configuration.cpuMask,
-            memorySize: configuration.memorySize, origin: taken, startsAsleep: asleep, generation: generation,
-            sharesMemory: configuration.sharesMemory, tracksWrites: configuration.tracksWrites && !configuration.sharesMemory,
-            serialOutput: serial, debugExit: configuration.debugExit, devices: devices)
         let keeper = try DeviceKeeper(
             planner.kept, CrashSettings(policy: configuration.onCrash, maxRestarts: configuration.maxRestarts))
         let resources = VMResources(
-            serial: serial, terminal: terminal, helpers: planner.helpers, lateHelpers: planner.lateHelpers, keeper: keeper,
-            paths: planner.made)
-        return Plan(machine: machine, resources: resources)
+            terminal: terminal, helpers: planner.helpers, lateHelpers: planner.lateHelpers, keeper: keeper, paths: planner.made)
+        let brief = MachineBrief(
+            configuration: configuration, document: document, file: file, origin: origin, startsAsleep: asleep, generation: generation,
+            deviceDescriptors: counts)
+        return Plan(brief: brief, descriptors: descriptors, resources: resources)
     }
 
     /// The entry of a device.
@@ -93,19 +87,29 @@ struct Planner {
         return devices[index]
     }
 
-    private func planOrigin() throws(VMError) -> MachineOrigin {
+    private func planOrigin(_ descriptors: inout PassedDescriptors) throws(VMError) -> MachineBrief.Origin {
         switch origin {
         case .kernel:
-            let kernel = try openConfigured(configuration.kernel, "boot.kernel", flags: O_RDONLY, expected: "a readable kernel")
-            var initrd: OwnedDescriptor?
+            descriptors.append(
+                try openConfigured(configuration.kernel, "boot.kernel", flags: O_RDONLY, expected: "a readable kernel"))
             if let path = configuration.initrd {
-                initrd = try openConfigured(path, "boot.initrd", flags: O_RDONLY, expected: "a readable initial RAM disk")
+                descriptors.append(
+                    try openConfigured(path, "boot.initrd", flags: O_RDONLY, expected: "a readable initial RAM disk"))
             }
             let entropy = try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(32) }
-            return .boot(BootPlan(kernel: kernel, initrd: initrd, commandLine: configuration.commandLine, entropy: entropy))
+            return .kernel(hasInitrd: configuration.initrd != nil, entropy: entropy)
         case .snapshot(let snapshot, let state, let request):
-            let memory = try snapshot.memory(of: configuration, isPopulated: request.prefault)
-            return .restore(RestorePlan(identity: snapshot.digest, memory: memory, state: state, clockPolicy: request.clock))
+            try snapshot.checkMemory(of: configuration)
+            // What a guest may have written is read by its machine, unless that is in this process anyway.
+            if state == nil { descriptors.append(try snapshot.openState()) }
+            for layer in snapshot.layers {
+                descriptors.append(
+                    try VMError.host("pass a file of RAM on") { () throws(SystemError) in try layer.file.duplicate() })
+            }
+            return .snapshot(
+                SnapshotBrief(
+                    path: snapshot.path, identity: snapshot.digest, layers: snapshot.layers.map { $0.extents },
+                    state: state == nil ? snapshot.stateFile : nil, isPopulated: request.prefault, clockPolicy: request.clock))
         }
     }
 
@@ -130,30 +134,5 @@ struct Planner {
                 .configuration,
                 "memory.size: expected at most \(memory >> 20)M, the host's memory, found \(configuration.memorySize >> 20)M.")
         }
-    }
-
-    /// Names the file or JSON path that a part of the plan came from.
-    func explain(_ error: MachineStartError) -> VMError {
-        switch error.part {
-        case .kernel: VMError(.resource, "\(file): boot.kernel: \(configuration.kernel): \(error)")
-        case .initrd: VMError(.resource, "\(file): boot.initrd: \(configuration.initrd ?? ""): \(error)")
-        case .commandLine: VMError(.configuration, "\(file): boot.commandLine: \(error)")
-        case .cpuMask: VMError(.configuration, "\(file): cpus.mask: \(error)")
-        case .cpuCount: VMError(.configuration, "\(file): cpus.count: \(error)")
-        case .memory: VMError(.configuration, "\(file): memory.size: \(error)")
-        case .device(let id):
-            VMError(
-                .configuration,
-                "\(file): devices[\(configuration.devices.firstIndex { $0.id == id } ?? 0)]: \(error)")
-        case .state: explainState(error)
-        case .host: VMError(.host, error.description)
-        }
-    }
-
-    /// A saved state that cannot be taken over: because of what the host lacks, or because of what is in it.
-    private func explainState(_ error: MachineStartError) -> VMError {
-        guard case .snapshot(let snapshot, _, _) = origin else { return VMError(.failure, error.description) }
-        let file = "\(snapshot.path)/\(SnapshotFiles.state): "
-        return VMError(.resource, error.description.hasPrefix(file) ? error.description : file + error.description)
     }
 }

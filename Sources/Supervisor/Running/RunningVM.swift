@@ -13,11 +13,9 @@ final class RunningVM: ControlledVM {
     private let settings: VMConfiguration
     private let since = ControlTime.now()
     private let hub: EventHub
-    /// Read by snapshots: opened once, because a jailed process could not.
-    private let pageTables: OwnedDescriptor
     /// Signalled when a client wants the VM to end; the machine's loop looks at `endRequest` then.
     let attention: EventFD
-    private let current: Mutex<VirtualMachine?> = Mutex(nil)
+    private let current: Mutex<(any MachineControl)?> = Mutex(nil)
     private let keeper: Mutex<DeviceKeeper?> = Mutex(nil)
     private let request = Mutex<EndRequest?>(nil)
     /// Whether the VM, if it sleeps, does so for a snapshot's sake and wakes by itself.
@@ -35,12 +33,20 @@ final class RunningVM: ControlledVM {
         self.settings = settings
         self.hub = hub
         configurationDocument = settings.pinned(document)
-        pageTables = try VMError.host("open its page tables") { () throws(SystemError) in try OwnedDescriptor.pageTables() }
         attention = try VMError.host("make an event") { () throws(SystemError) in try EventFD() }
     }
 
+    /// Starts the process that the machine is to live in.
+    func startProcess(log: LogSettings) throws(VMError) -> RemoteMachine {
+        let hub = hub
+        let events = RemoteMachine.Events(
+            lost: { [weak self] id in self?.keeper.withLock { $0 }?.kill(id) },
+            complaint: { hub.publishDeviceError(id: $0, message: $1) })
+        return try RemoteMachine(name: settings.name, memorySize: settings.memorySize, log: log, events: events)
+    }
+
     /// From now on commands go to this machine, and to the keeper of its devices' processes.
-    func use(_ machine: VirtualMachine, _ keeper: DeviceKeeper) {
+    func use(_ machine: any MachineControl, _ keeper: DeviceKeeper) {
         self.keeper.withLock { $0 = keeper }
         current.withLock { $0 = machine }
         hub.publishState(machine.phase.name)
@@ -61,12 +67,12 @@ final class RunningVM: ControlledVM {
     }
 
     /// Whether the guest runs or is about to: then it will see its power button pressed.
-    func noticesPowerButton(_ machine: VirtualMachine) -> Bool {
+    func noticesPowerButton(_ machine: any MachineControl) -> Bool {
         // In this order: after a snapshot the phase is set first.
         wakesSoon.load(ordering: .sequentiallyConsistent) || machine.phase == .running
     }
 
-    private func machine() throws(VMError) -> VirtualMachine {
+    private func machine() throws(VMError) -> any MachineControl {
         guard let machine = current.withLock({ $0 }) else { throw VMError(.failure, "VM \"\(settings.name)\" is not running.") }
         return machine
     }
@@ -86,18 +92,30 @@ final class RunningVM: ControlledVM {
 
     func configuration() -> JSONValue { configurationDocument }
 
-    func devices() -> [JSONValue] { current.withLock { $0 }?.deviceReport ?? [] }
+    func devices() -> [JSONValue] {
+        let report = current.withLock { $0 }?.deviceReport ?? []
+        guard let keeper = keeper.withLock({ $0 }) else { return report }
+        return report.map { device in
+            guard case .object(var members) = device, case .string(let id)? = members["id"],
+                case .object(let here)? = members["counters"]
+            else { return device }
+            // What has a process of its own counts there.
+            let there = keeper.counters(of: id).mapValues { JSONValue.integer(Int64(clamping: $0)) }
+            members["counters"] = .object(here.merging(there) { $1 })
+            return .object(members)
+        }
+    }
 
     func sleep() throws(VMError) -> Bool {
         let machine = try machine()
-        let isNew = try Self.machine { () throws(MachineError) in try machine.sleep() }
+        let isNew = try machine.sleep()
         if isNew { hub.publishState("asleep") }
         return isNew
     }
 
     func wake() throws(VMError) -> Bool {
         let machine = try machine()
-        let isNew = try Self.machine { () throws(MachineError) in try machine.wake() }
+        let isNew = try machine.wake()
         if isNew { hub.publishState("running") }
         return isNew
     }
@@ -117,9 +135,9 @@ final class RunningVM: ControlledVM {
     func snapshot(_ request: SnapshotRequest) throws(VMError) -> JSONValue {
         let machine = try machine()
         let base = try request.base.map { (path) throws(VMError) in try SavedSnapshot(path: path) }
-        if let base, base.manifest.memorySize != machine.memorySize {
+        if let base, base.manifest.memorySize != settings.memorySize {
             throw VMError(
-                .resource, "\(base.path): expected a snapshot with \(machine.memorySize) bytes of RAM, found \(base.manifest.memorySize).")
+                .resource, "\(base.path): expected a snapshot with \(settings.memorySize) bytes of RAM, found \(base.manifest.memorySize).")
         }
         let id = hexString(try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(16) })
         let writer = try SnapshotWriter.begin(at: request.directory)
@@ -128,14 +146,14 @@ final class RunningVM: ControlledVM {
             request.then == .wake || request.then == nil && machine.phase == .running, ordering: .sequentiallyConsistent)
         defer { wakesSoon.store(false, ordering: .sequentiallyConsistent) }
         let wasRunning = try sleep()
-        let saved: SavedMachine
-        do {
+        let saved: SavedImage
+        do throws(VMError) {
             saved = try machine.save(
-                memory: writer.memory, pageTables: pageTables, base: base.map { SavedBase(digest: $0.digest, layers: $0.layers) },
+                memory: writer.memory, state: writer.state, base: base.map { SavedBase(digest: $0.digest, layers: $0.layers) },
                 digest: request.digest)
         } catch {
             if wasRunning { _ = try? wake() }
-            throw VMError(.resource, "\(writer.path): \(error) Nothing was kept.")
+            throw VMError(error.code, "\(writer.path): \(error.message) Nothing was kept.")
         }
         // What follows needs no machine that stands still. One that is to end or to sleep afterwards does so when all has gone well.
         let wakes = request.then == .wake || request.then == nil && wasRunning
@@ -143,7 +161,7 @@ final class RunningVM: ControlledVM {
         let path = writer.path
         let digest: String
         do {
-            digest = try writer.finish(configuration: configurationDocument, state: saved.state) { configuration, state in
+            digest = try writer.finish(configuration: configurationDocument) { configuration, state in
                 manifest(saved, id: id, base: base, at: path, configuration: configuration, state: state)
             }
         } catch {
@@ -160,20 +178,15 @@ final class RunningVM: ControlledVM {
     }
 
     private func manifest(
-        _ saved: SavedMachine, id: String, base: SavedSnapshot?, at path: String, configuration: Manifest.File, state: Manifest.File
+        _ saved: SavedImage, id: String, base: SavedSnapshot?, at path: String, configuration: Manifest.File, state: Manifest.File
     ) -> Manifest {
         let size = UInt64(settings.memorySize)
         return Manifest(
             id: id, createdAt: ControlTime.now(), producer: "swvmm \(ProductVersion.string)", name: settings.name,
-            cpuVendor: saved.cpuVendor, cpuFingerprint: SHA256.text(of: Array(saved.cpuDescription.utf8)), memorySize: size,
+            cpuVendor: saved.cpuVendor, cpuFingerprint: saved.cpuFingerprint, memorySize: size,
             extents: saved.image.extents,
             base: base.map { Manifest.Base(sha256: $0.digest, path: SnapshotFiles.relative($0.path, to: SnapshotFiles.parent(of: path))) },
             configuration: configuration, state: state,
             memory: Manifest.File(size: size, sha256: saved.image.digest.map { hexString($0) }))
-    }
-
-    /// Runs a step of the machine; its failure is one of the VM's.
-    private static func machine<Value>(_ body: () throws(MachineError) -> Value) throws(VMError) -> Value {
-        do { return try body() } catch { throw VMError(.failure, error.description) }
     }
 }

@@ -2,7 +2,6 @@ import Host
 
 /// What the supervisor keeps for a VM while it runs.
 final class VMResources: Sendable {
-    let serial: SerialHost
     let terminal: TerminalStream?
     /// The processes of devices.
     let keeper: DeviceKeeper
@@ -12,13 +11,11 @@ final class VMResources: Sendable {
     private let paths: [String]
 
     init(
-        serial: SerialHost, terminal: TerminalStream?, helpers: [PasstProcess], lateHelpers: HelperList, keeper: DeviceKeeper,
-        paths: [String]
+        terminal: TerminalStream?, helpers: [PasstProcess], lateHelpers: HelperList, keeper: DeviceKeeper, paths: [String]
     ) {
         self.keeper = keeper
         self.lateHelpers = lateHelpers
         self.paths = paths
-        self.serial = serial
         self.terminal = terminal
         self.helpers = helpers
     }
@@ -27,7 +24,6 @@ final class VMResources: Sendable {
     func finish() {
         // Its processes first: a console's may still have something to write.
         keeper.stop()
-        serial.drain(milliseconds: 500)
         terminal?.finish()
         for helper in helpers { helper.stop() }
         lateHelpers.stop()

@@ -89,7 +89,8 @@ public struct VMRunner: Sendable {
             return Start(file: try ConfigFile(path: path, name: name), origin: .kernel, asleep: asleep)
         case .snapshot(let request):
             let snapshot = try SavedSnapshot(path: request.directory, base: request.base)
-            let state = try snapshot.beginReadingState()
+            // What a guest may have written is read by its machine. Where that is in this process, it is read beside everything else.
+            let state = try request.isolation(of: snapshot.configuration) == .process ? nil : snapshot.beginReadingState()
             if request.verify, try snapshot.verifyMemory() < snapshot.layers.count {
                 throw VMError(.resource, "\(snapshot.path): no digest of RAM was written; '--digest' of 'swvmm snapshot' does.")
             }

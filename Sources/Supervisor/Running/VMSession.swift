@@ -1,5 +1,4 @@
 import CLinux
-import Devices
 import Host
 import Logging
 import Machine
@@ -7,27 +6,23 @@ import VirtualMachine
 
 /// One life of a VM, from opening what its configuration names to its end.
 struct VMSession: ~Copyable {
-    private let machine: VirtualMachine
+    private let machine: any MachineControl
+    /// The machine, if it is in this process.
+    private let local: LocalMachine?
     private let resources: VMResources
     private let vm: RunningVM
     private let shutdownTimeout: Int
 
-    /// What the loop waits for.
+    /// What the loop waits for, beside the serial port.
     private enum Token {
         static let end: UInt64 = 1
         static let signal: UInt64 = 2
-        static let serialPending: UInt64 = 3
-        static let serialRoom: UInt64 = 4
         static let client: UInt64 = 5
         static let door: UInt64 = 6
         static let device: UInt64 = 7
-        /// And the one after it.
-        static let serial: UInt64 = 8
         static let terminal: UInt64 = 16
     }
 
-    /// Serial output waits at most this long for company, in milliseconds.
-    private static let serialDelay: Int64 = 5
     /// How often it is looked whether the guest has read all input, in milliseconds.
     private static let endDelay: Int64 = 50
 
@@ -36,19 +31,49 @@ struct VMSession: ~Copyable {
         _ configuration: VMConfiguration, file: String, origin: Planner.Origin, asleep: Bool, vm: RunningVM, log: LogSettings
     ) throws(VMError) {
         let planner = Planner(configuration, document: vm.configuration(), file: file, origin: origin, log: log)
-        var plan = try planner.plan(asleep: asleep)
-        guard let machinePlan = plan.machine.take() else { throw VMError(.failure, "The plan is empty.") }
-        try plan.resources.keeper.begin()
-        do {
-            machine = try VirtualMachine.start(machinePlan)
+        // First, so that it starts while everything else is opened.
+        let remote = configuration.isolation == .process ? try vm.startProcess(log: log) : nil
+        let plan = try planner.plan(asleep: asleep)
+        let resources = plan.resources
+        do throws(VMError) {
+            if let remote {
+                (machine, local) = (try Self.start(remote, plan, asleep: asleep), nil)
+            } else {
+                let made = try Self.start(plan, state: origin.state)
+                (machine, local) = (made, made)
+            }
         } catch {
-            plan.resources.keeper.stop()
-            throw planner.explain(error)
+            resources.finish()
+            throw error
         }
-        resources = plan.resources
+        self.resources = resources
         self.vm = vm
         shutdownTimeout = configuration.shutdownTimeout
-        vm.use(machine, plan.resources.keeper)
+        vm.use(machine, resources.keeper)
+        resources.terminal?.onResize { [weak machine] in machine?.resizeConsole(to: $0) }
+    }
+
+    /// Starts the machine in its process.
+    private static func start(_ machine: RemoteMachine, _ plan: consuming Planner.Plan, asleep: Bool) throws(VMError) -> RemoteMachine {
+        let keeper = plan.resources.keeper
+        do throws(VMError) {
+            keeper.use(machine)
+            try machine.assemble(plan.brief, plan.descriptors) { keeper.end(of: $0) }
+            try keeper.begin()
+            try machine.start(asleep: asleep)
+            return machine
+        } catch {
+            _ = machine.stop()
+            throw error
+        }
+    }
+
+    /// Starts the machine in this process.
+    private static func start(_ plan: consuming Planner.Plan, state: PendingState?) throws(VMError) -> LocalMachine {
+        let pageTables = try VMError.host("open its page tables") { () throws(SystemError) in try OwnedDescriptor.pageTables() }
+        let assembly: MachineAssembly
+        do { assembly = try MachineAssembly.make(plan.brief, plan.descriptors, state: state) { _ in } } catch { throw error.error }
+        return try assembly.start(pageTables: pageTables)
     }
 
     /// How a session came to its end.
@@ -88,26 +113,19 @@ struct VMSession: ~Copyable {
         let poller = try Poller()
         try poller.add(machine.endEvent.rawValue, token: Token.end)
         try poller.add(signals.rawValue, token: Token.signal)
-        try poller.add(machine.serialPending.rawValue, token: Token.serialPending)
-        try poller.add(machine.serialRoom.rawValue, token: Token.serialRoom)
         try poller.add(vm.attention.rawValue, token: Token.client)
         try poller.add(resources.keeper.failure.rawValue, token: Token.device)
         if let doorbell = control.doorbell { try poller.add(doorbell, token: Token.door) }
-        resources.serial.beginWaiting(token: Token.serial)
-        var flushAt: Int64?
+        var serial = try local?.serialLoop(poller)
         while machine.endReason == nil {
-            let serialIsReady = try resources.serial.updateWaiting(poller)
+            let port = try serial?.prepareToWait(poller)
             let terminalIsReady = resources.terminal?.updateWaiting(poller, token: Token.terminal) ?? false
             let now = MonotonicTime.now
-            if let due = flushAt, now >= due {
-                machine.flushSerial()
-                flushAt = nil
-            }
             if let due = forceAt, now >= due { return }
             // The end of a pipe is passed on when the guest has read what came before it, which nothing reports.
             let endAt = resources.terminal?.hasPendingEnd == true ? now + Self.endDelay : .max
-            let next = min(flushAt ?? .max, forceAt ?? .max, endAt)
-            let timeout: Int32? = serialIsReady || terminalIsReady ? 0 : next == .max ? nil : Int32(clamping: max(next - now, 0))
+            let next = min(port?.due ?? .max, forceAt ?? .max, endAt)
+            let timeout: Int32? = port?.isReady == true || terminalIsReady ? 0 : next == .max ? nil : Int32(clamping: max(next - now, 0))
             var events: [PollEvent] = []
             try poller.wait(timeoutMilliseconds: timeout) { events.append($0) }
             for event in events {
@@ -117,12 +135,6 @@ struct VMSession: ~Copyable {
                         if try handle(signal, &forceAt) { return }
                     }
                 case Token.device: return
-                case Token.serialPending:
-                    machine.serialPending.drain()
-                    flushAt = flushAt ?? MonotonicTime.now + Self.serialDelay
-                case Token.serialRoom:
-                    machine.serialRoom.drain()
-                    resources.serial.pass(to: machine)
                 case Token.door:
                     if let doorbell = control.doorbell { try poller.remove(doorbell) }
                     control.open()
@@ -133,9 +145,7 @@ struct VMSession: ~Copyable {
                     case .orderly: if beginShutdown(&forceAt) { return }
                     case nil: break
                     }
-                case Token.serial, Token.serial + 1:
-                    resources.serial.handle(event, poller: poller, machine: machine)
-                default: break
+                default: serial?.handle(event, poller)
                 }
             }
             switch resources.terminal?.move() {

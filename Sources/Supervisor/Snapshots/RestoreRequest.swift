@@ -1,3 +1,4 @@
+import Schema
 public import VirtualMachine
 
 /// What `swvmm restore` is asked for.
@@ -48,6 +49,13 @@ public struct RestoreRequest: Sendable {
     public var clock = ClockPolicy.resume
     /// Where the snapshot is that this one lies on; nil: where it was.
     public var base: String?
+
+    /// Where the machine and its devices will live, as the configuration of the snapshot has it or this request wants it.
+    func isolation(of configuration: JSONValue) -> Isolation {
+        if let isolation { return isolation }
+        guard case .object(let members) = configuration, case .string(let name)? = members["isolation"] else { return .standard }
+        return Isolation(rawValue: name) ?? .standard
+    }
 
     /// A request without options.
     public init(directory: String) { self.directory = directory }

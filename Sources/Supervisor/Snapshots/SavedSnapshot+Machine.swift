@@ -5,25 +5,32 @@ import Schema
 import Snapshot
 import VirtualMachine
 
+extension VMConfiguration {
+    /// RAM with what the files of a snapshot have, the lowest first. Writes to it reach none of them; `isPopulated` reads all of it at once.
+    /// `path` names the snapshot in messages.
+    func memory(of layers: [MemoryLayer], path: String, isPopulated: Bool = false) throws(VMError) -> GuestMemory {
+        let ranges: [Range<UInt64>]
+        do { ranges = try AddressMap(memorySize: memorySize, physicalAddressBits: 52).memory } catch {
+            throw VMError(.configuration, "memory.size: \(error).")
+        }
+        do {
+            return try GuestMemory(
+                ranges: ranges, layers: layers, isShared: sharesMemory, tracksWrites: tracksWrites && !sharesMemory,
+                isPopulated: isPopulated)
+        } catch {
+            throw VMError(.resource, "\(path)/\(SnapshotFiles.memory): cannot be used as RAM (\(error)).")
+        }
+    }
+}
+
 extension SavedSnapshot {
-    /// RAM as it was saved, if it belongs to the configuration. Writes to it reach no file; `isPopulated` reads all of it at once.
-    func memory(of configuration: VMConfiguration, isPopulated: Bool = false) throws(VMError) -> GuestMemory {
+    /// Refuses a configuration with another amount of RAM than was saved.
+    func checkMemory(of configuration: VMConfiguration) throws(VMError) {
         guard manifest.memorySize == configuration.memorySize else {
             throw VMError(
                 .resource,
                 "\(path)/\(SnapshotFiles.configuration): memory.size: expected \(manifest.memorySize), as the manifest says, found \(configuration.memorySize)."
             )
-        }
-        let ranges: [Range<UInt64>]
-        do { ranges = try AddressMap(memorySize: configuration.memorySize, physicalAddressBits: 52).memory } catch {
-            throw VMError(.configuration, "memory.size: \(error).")
-        }
-        do {
-            return try GuestMemory(
-                ranges: ranges, layers: layers, isShared: configuration.sharesMemory,
-                tracksWrites: configuration.tracksWrites && !configuration.sharesMemory, isPopulated: isPopulated)
-        } catch {
-            throw VMError(.resource, "\(path)/\(SnapshotFiles.memory): cannot be used as RAM (\(error)).")
         }
     }
 
@@ -37,6 +44,18 @@ extension SavedSnapshot {
         try VMError.host("start a thread") { () throws(SystemError) in
             try PendingState { () throws(MachineStartError) in
                 do throws(VMError) { return try machineState(try readState()) } catch { throw MachineStartError(.state, error.message) }
+            }
+        }
+    }
+}
+
+extension PendingState {
+    /// Has the state in `file` read, which `SavedSnapshot.openState` has opened.
+    convenience init(file: Slot<OwnedDescriptor>, expected: Manifest.File, path: String) throws(SystemError) {
+        try self.init { () throws(MachineStartError) in
+            guard let file = file.take() else { throw MachineStartError(.state, "was read already.") }
+            do throws(VMError) { return try SavedSnapshot.readState(file, expected: expected, path: path) } catch {
+                throw MachineStartError(.state, error.message)
             }
         }
     }

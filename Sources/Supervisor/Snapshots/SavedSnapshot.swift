@@ -3,6 +3,7 @@ import GuestMemory
 import Host
 import Schema
 import Snapshot
+import VirtualMachine
 
 /// A snapshot that was opened: manifest and configuration checked and decoded, the files of RAM of it and of all below it open. The saved
 /// state is by far the largest document, and reading it is left to `readState`, which a thread of its own may call.
@@ -114,6 +115,46 @@ struct SavedSnapshot: Sendable {
         return document
     }
 
+    /// Checks the state against its digest, without a look at what is in it.
+    func checkState() throws(VMError) {
+        // A migrated one was read already.
+        if migratedState == nil {
+            try Self.check(try Self.contents(path, SnapshotFiles.state), manifest.state, path, SnapshotFiles.state)
+        }
+    }
+
+    /// The state's size and digest as whoever reads `openState` has to find them.
+    var stateFile: Manifest.File {
+        guard let migratedState else { return manifest.state }
+        let bytes = Array(JSONText.encode(migratedState).utf8)
+        return Manifest.File(size: UInt64(bytes.count), sha256: SHA256.text(of: bytes))
+    }
+
+    /// A file with the text of the state, for another process to read.
+    func openState() throws(VMError) -> OwnedDescriptor {
+        let file = "\(path)/\(SnapshotFiles.state)"
+        do throws(SystemError) {
+            guard let migratedState else { return try OwnedDescriptor.open(file, flags: O_RDONLY | O_NONBLOCK) }
+            let copy = try makeMemoryFile(name: "state", size: 0)
+            try copy.writeAll(Array(JSONText.encode(migratedState).utf8))
+            try copy.rewind()
+            return copy
+        } catch {
+            throw Self.unreadable(file, error)
+        }
+    }
+
+    /// Reads and parses the state that `openState` has opened, of the snapshot at `path`.
+    static func readState(
+        _ file: borrowing OwnedDescriptor, expected: Manifest.File, path: String
+    ) throws(VMError) -> MachineState {
+        let bytes = try contents(of: file, "\(path)/\(SnapshotFiles.state)")
+        try check(bytes, expected, path, SnapshotFiles.state)
+        let document: JSONValue
+        do { document = try JSONText.decode(bytes) } catch { throw VMError(.resource, "\(path)/\(SnapshotFiles.state): \(error)") }
+        return try reading(path, SnapshotFiles.state) { () throws(StateError) in try MachineState(SavedValue(document)) }
+    }
+
     private static func openMemory(_ path: String, _ manifest: Manifest) throws(VMError) -> MemoryLayer {
         let file = "\(path)/\(SnapshotFiles.memory)"
         do {
@@ -157,13 +198,22 @@ struct SavedSnapshot: Sendable {
 
     private static func contents(_ path: String, _ name: String) throws(VMError) -> [UInt8] {
         let file = "\(path)/\(name)"
+        let descriptor: OwnedDescriptor
+        do { descriptor = try OwnedDescriptor.open(file, flags: O_RDONLY | O_NONBLOCK) } catch { throw unreadable(file, error) }
+        return try contents(of: descriptor, file)
+    }
+
+    private static func contents(of descriptor: borrowing OwnedDescriptor, _ file: String) throws(VMError) -> [UInt8] {
         do throws(SystemError) {
-            let descriptor = try OwnedDescriptor.open(file, flags: O_RDONLY | O_NONBLOCK)
             guard try descriptor.status().kind == .regular else { throw SystemError("open", .invalidArgument) }
             return try descriptor.readWhole(limit: SnapshotFiles.maximumDocument)
         } catch {
-            throw VMError(.resource, "\(file): cannot be read (\(error.errno)); expected a part of a snapshot.")
+            throw unreadable(file, error)
         }
+    }
+
+    private static func unreadable(_ file: String, _ error: SystemError) -> VMError {
+        VMError(.resource, "\(file): cannot be read (\(error.errno)); expected a part of a snapshot.")
     }
 
     private static func check(_ bytes: [UInt8], _ expected: Manifest.File, _ path: String, _ name: String) throws(VMError) {

@@ -88,7 +88,8 @@ public enum SnapshotTools {
         let manifest = snapshot.manifest
         let file = try ConfigFile(document: snapshot.configuration, path: "\(snapshot.path)/\(SnapshotFiles.configuration)")
         let document = try snapshot.readState()
-        let memory = try snapshot.memory(of: file.configuration)
+        try snapshot.checkMemory(of: file.configuration)
+        let memory = try file.configuration.memory(of: snapshot.layers, path: snapshot.path)
         let state = try snapshot.machineState(document)
         if let contradiction = state.contradiction(cpuCount: file.configuration.cpuCount) {
             throw VMError(.resource, "\(snapshot.path)/\(SnapshotFiles.state): \(contradiction)")
@@ -124,8 +125,9 @@ public enum SnapshotTools {
         } catch {
             throw SnapshotWriter.explain(error, writer.path)
         }
+        do { try writer.state.writeAll(Array(JSONText.encode(state).utf8)) } catch { throw SnapshotWriter.explain(error, writer.path) }
         let path = writer.path
-        _ = try writer.finish(configuration: snapshot.configuration, state: state) { configurationFile, stateFile in
+        _ = try writer.finish(configuration: snapshot.configuration) { configurationFile, stateFile in
             var manifest = snapshot.manifest
             manifest.base = nil
             manifest.extents = image.extents

@@ -13,6 +13,8 @@ struct SnapshotWriter: ~Copyable {
     let path: String
     /// The file for RAM, empty and locked: the lock says that somebody is still at it.
     let memory: OwnedDescriptor
+    /// The file for the text of the state, empty.
+    let state: OwnedDescriptor
     private let temporary: String
     private var isFinished = false
 
@@ -36,26 +38,32 @@ struct SnapshotWriter: ~Copyable {
             let memory = try OwnedDescriptor.open(
                 "\(temporary)/\(SnapshotFiles.memory)", flags: O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
             _ = try memory.lockFile(exclusive: true)
-            return SnapshotWriter(path: path, memory: memory, temporary: temporary)
+            let state = try OwnedDescriptor.open(
+                "\(temporary)/\(SnapshotFiles.state)", flags: O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
+            return SnapshotWriter(path: path, memory: memory, state: state, temporary: temporary)
         } catch {
             remove(temporary)
             throw explain(error, path)
         }
     }
 
-    private init(path: String, memory: consuming OwnedDescriptor, temporary: String) {
+    private init(path: String, memory: consuming OwnedDescriptor, state: consuming OwnedDescriptor, temporary: String) {
         self.path = path
         self.memory = memory
+        self.state = state
         self.temporary = temporary
     }
 
-    /// Writes the documents, has everything reach the storage, and gives the directory its name. Returns the digest of the manifest.
-    consuming func finish(configuration: JSONValue, state: JSONValue, manifest: (Manifest.File, Manifest.File) -> Manifest) throws(VMError)
-        -> String
-    {
+    /// Writes the other documents, has everything reach the storage, and gives the directory its name. RAM and state must have been written.
+    /// Returns the digest of the manifest.
+    consuming func finish(configuration: JSONValue, manifest: (Manifest.File, Manifest.File) -> Manifest) throws(VMError) -> String {
         do throws(SystemError) {
             let configuration = try write(configuration, SnapshotFiles.configuration)
-            let state = try write(state, SnapshotFiles.state)
+            try self.state.synchronize()
+            // As it is in the file: whoever wrote it may be in another process.
+            try self.state.rewind()
+            let text = try self.state.readWhole(limit: SnapshotFiles.maximumDocument)
+            let state = Manifest.File(size: UInt64(text.count), sha256: SHA256.text(of: text))
             let digest = try write(manifest(configuration, state).json, SnapshotFiles.manifest)
             try memory.synchronize()
             try synchronizeDirectory(temporary)

@@ -24,11 +24,8 @@ struct StandInPlanner {
     }
 
     private func make(_ settings: DeviceSettings, key: String) throws(VMError) -> any VirtioDevice {
-        if let profile = RemotePlanner(vmName: configuration.name, id: settings.id, key: key, packedRing: settings.packedRing)
-            .profile(settings)
-        {
-            return AbsentBackEnd(profile)
-        }
+        let profiles = FrontendProfiles(vmName: configuration.name, id: settings.id, packedRing: settings.packedRing)
+        if let profile = profiles.profile(settings) { return AbsentBackEnd(profile) }
         do {
             switch settings.kind {
             case .block(let block):

@@ -45,6 +45,8 @@ struct Figure {
         Figure(id: "private", title: "private memory outside guest RAM", unit: "KiB", most: 1024),
         Figure(id: "proportional", title: "proportional memory outside guest RAM", unit: "KiB"),
         Figure(id: "private-device", title: "private memory of a device's process", unit: "KiB", most: 1536),
+        Figure(id: "private-machine", title: "private memory of the machine's process", unit: "KiB"),
+        Figure(id: "private-supervisor", title: "private memory of their supervisor", unit: "KiB"),
         Figure(id: "split-device", title: "split chain, device side", unit: "ns", most: 35),
         Figure(id: "split-driver", title: "split chain, driver side", unit: "ns"),
         Figure(id: "packed-device", title: "packed chain, device side", unit: "ns"),

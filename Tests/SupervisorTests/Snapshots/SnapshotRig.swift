@@ -48,7 +48,8 @@ final class SnapshotRig {
             ? try images.writeFull(to: writer.memory, pageTables: try OwnedDescriptor.pageTables())
             : try images.writeChanges(written, to: writer.memory)
         let path = path
-        _ = try writer.finish(configuration: configuration, state: state) { configuration, state in
+        try writer.state.writeAll(Array(JSONText.encode(state).utf8))
+        _ = try writer.finish(configuration: configuration) { configuration, state in
             var manifest = golden
             manifest.memorySize = memorySize
             manifest.extents = image.extents

@@ -72,7 +72,7 @@ import Testing
         #expect(rig.names.count == 2)
         let manifest = try Manifest(SavedValue(Golden.document("snapshot/manifest.json")))
         do {
-            _ = try late.finish(configuration: [:], state: [:]) { _, _ in manifest }
+            _ = try late.finish(configuration: [:]) { _, _ in manifest }
             Issue.record("two snapshots have one name")
         } catch {
             #expect(error.message == "\(path): the snapshot cannot be written (rename: File exists); nothing was kept.")

@@ -1,29 +1,13 @@
 import Devices
-import Host
-import Logging
 import VhostUser
 import Virtio
 
-/// Connects to the vhost-user back-end of a device.
-struct RemotePlanner {
+/// What front-ends must know of the devices of a configuration.
+struct FrontendProfiles {
+    /// The VM's name, of which MAC addresses are derived.
     let vmName: String
     let id: String
-    /// The JSON path of the device.
-    let key: String
     let packedRing: Bool
-
-    /// The device behind the socket at `path`.
-    func make(_ profile: FrontendProfile, at path: String) throws(VMError) -> any VirtioDevice {
-        let place = "\(key).backend: \(path)"
-        let slot: Slot<OwnedDescriptor>
-        do { slot = Slot(try UnixSocket.connectWithoutWaiting(to: path)) } catch {
-            throw VMError(.resource, "\(place): \(error.errno); expected a vhost-user back-end that takes connections.")
-        }
-        guard let socket = slot.take() else { throw VMError(.failure, "\(place): no connection.") }
-        let logger = Logger(label: "swvmm.\(id)")
-        let events = FrontendEvents { logger.error("its vhost-user back-end at \(path) is lost: \($0)") }
-        do { return try VhostUserFrontend(socket, profile, events: events) } catch { throw VMError(.resource, "\(place): \(error)") }
-    }
 
     /// The profile of a device that is behind vhost-user; nil for one of ours.
     func profile(_ settings: DeviceSettings) -> FrontendProfile? {

@@ -1,0 +1,90 @@
+import Host
+import Schema
+import Virtqueue
+
+/// Whole messages, each a JSON document with descriptors, on a Unix stream socket between two processes of ours: four bytes of length, then the
+/// text. The descriptors come with the first byte.
+struct MessageStream: ~Copyable, Sendable {
+    /// Why a message did not get across.
+    enum Failure: Error {
+        /// The other end has gone.
+        case ended
+        /// It has not done its part in time.
+        case late
+        /// What came is no message, or the host failed.
+        case broken
+    }
+
+    private let socket: OwnedDescriptor
+    private let poller: Poller
+
+    /// The longest text, in bytes: the extents of scattered RAM take a few MiB.
+    private static let mostBytes = 64 << 20
+    /// How long an end may take to finish what it has begun, in milliseconds.
+    private static let patience: Int64 = 10_000
+
+    init(_ socket: consuming OwnedDescriptor) throws(SystemError) {
+        let poller = try Poller()
+        try socket.setNonBlocking()
+        try poller.add(socket.rawValue, token: 0)
+        self.socket = socket
+        self.poller = poller
+    }
+
+    /// Sends a message. The descriptors, at most `PassedDescriptors.most`, stay open here.
+    borrowing func send(_ message: JSONValue, passing descriptors: [Int32] = []) throws(Failure) {
+        let text = Array(JSONText.encode(message, compact: true).utf8)
+        guard text.count <= Self.mostBytes, let length = UInt32(exactly: text.count) else { throw .broken }
+        let bytes = (0..<4).map { UInt8(truncatingIfNeeded: length >> ($0 * 8)) } + text
+        let deadline = MonotonicTime.now + Self.patience
+        var position = 0
+        while position < bytes.count {
+            do throws(SystemError) {
+                position += try socket.send(bytes.span.extracting(position...).untyped, passing: position == 0 ? descriptors : [])
+            } catch {
+                guard error.errno == .wouldBlock else { throw .ended }
+                guard MonotonicTime.now < deadline else { throw .late }
+                do throws(SystemError) { _ = try socket.waitWritable(milliseconds: 100) } catch { throw .broken }
+            }
+        }
+    }
+
+    /// The next message. Nobody waits longer than `milliseconds` for its beginning; nil waits for ever.
+    borrowing func receive(within milliseconds: Int64?) throws(Failure) -> (message: JSONValue, descriptors: Slot<PassedDescriptors>) {
+        var descriptors = PassedDescriptors()
+        let head = try read(4, &descriptors, until: milliseconds.map { MonotonicTime.now + $0 })
+        let length = head.reversed().reduce(0) { $0 << 8 | Int($1) }
+        guard length <= Self.mostBytes else { throw .broken }
+        let text = try read(length, &descriptors, until: MonotonicTime.now + Self.patience)
+        guard let message = try? JSONText.decode(text) else { throw .broken }
+        return (message, Slot(descriptors))
+    }
+
+    private borrowing func read(_ size: Int, _ descriptors: inout PassedDescriptors, until first: Int64?) throws(Failure) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var deadline = first
+        while bytes.count < size {
+            var chunk = [UInt8](repeating: 0, count: min(size - bytes.count, 65536))
+            var span = chunk.mutableSpan
+            var untyped = span.untyped
+            var passed = PassedDescriptors()
+            let count: Int
+            do throws(SystemError) { count = try socket.receive(into: &untyped, passed: &passed) } catch {
+                guard error.errno == .wouldBlock else { throw .ended }
+                try wait(until: deadline)
+                continue
+            }
+            guard count > 0 else { throw .ended }
+            descriptors.append(contentsOf: passed)
+            bytes += chunk.prefix(count)
+            deadline = MonotonicTime.now + Self.patience
+        }
+        return bytes
+    }
+
+    private borrowing func wait(until deadline: Int64?) throws(Failure) {
+        let left = deadline.map { $0 - MonotonicTime.now }
+        if let left, left <= 0 { throw .late }
+        do throws(SystemError) { try poller.wait(timeoutMilliseconds: left.map { Int32(clamping: $0) }) { _ in } } catch { throw .broken }
+    }
+}
