@@ -42,21 +42,38 @@ struct Planner {
         let resources: VMResources
     }
 
-    func plan(asleep: Bool) throws(VMError) -> Plan {
-        do { return try makePlan(asleep: asleep) } catch {
+    /// Refuses more than the host has, before anything is made; /dev/kvm, open.
+    func checkHost() throws(VMError) -> OwnedDescriptor {
+        do throws(VMError) {
+            try checkSize()
+            return try openKVM()
+        } catch {
+            throw explain(error)
+        }
+    }
+
+    /// Opens everything. `kvm` is from `checkHost`.
+    func plan(kvm: consuming OwnedDescriptor, asleep: Bool) throws(VMError) -> Plan {
+        do throws(VMError) { return try makePlan(kvm, asleep: asleep) } catch { throw explain(error) }
+    }
+
+    /// An error of planning, as it is shown.
+    private func explain(_ error: VMError) -> VMError {
+        do throws(VMError) {
             // A snapshot that is damaged says so before anything that it names is found wanting.
             if case .snapshot(let snapshot, let state, _) = origin {
                 do throws(MachineStartError) { _ = try state?.value() } catch { throw error.ofState(in: snapshot.path) }
                 try snapshot.checkState()
             }
-            throw error.inConfiguration(file)
+            return error.inConfiguration(file)
+        } catch {
+            return error
         }
     }
 
-    private func makePlan(asleep: Bool) throws(VMError) -> Plan {
-        try checkHost()
+    private func makePlan(_ kvm: consuming OwnedDescriptor, asleep: Bool) throws(VMError) -> Plan {
         var descriptors = PassedDescriptors()
-        descriptors.append(try openKVM())
+        descriptors.append(kvm)
         let origin = try planOrigin(&descriptors)
         let terminal = try TerminalStream(needed: usesTerminal)
         var planner = DevicePlanner(vmName: configuration.name, log: log)
@@ -122,8 +139,7 @@ struct Planner {
             }
     }
 
-    /// More than the host has is refused before anything is made.
-    private func checkHost() throws(VMError) {
+    private func checkSize() throws(VMError) {
         let processors = HostFacts.processorCount
         guard configuration.cpuCount <= processors else {
             throw VMError(

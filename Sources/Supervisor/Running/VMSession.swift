@@ -31,9 +31,10 @@ struct VMSession: ~Copyable {
         _ configuration: VMConfiguration, file: String, origin: Planner.Origin, asleep: Bool, vm: RunningVM, log: LogSettings
     ) throws(VMError) {
         let planner = Planner(configuration, document: vm.configuration(), file: file, origin: origin, log: log)
-        // First, so that it starts while everything else is opened.
+        let kvm = try planner.checkHost()
+        // Before everything else is opened, so that it starts meanwhile.
         let remote = configuration.isolation == .process ? try vm.startProcess(log: log) : nil
-        let plan = try planner.plan(asleep: asleep)
+        let plan = try planner.plan(kvm: kvm, asleep: asleep)
         let resources = plan.resources
         do throws(VMError) {
             if let remote {
@@ -63,6 +64,7 @@ struct VMSession: ~Copyable {
             try machine.start(asleep: asleep)
             return machine
         } catch {
+            keeper.noMoreRestarts()
             _ = machine.stop()
             throw error
         }

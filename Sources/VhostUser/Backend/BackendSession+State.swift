@@ -47,11 +47,20 @@ extension BackendSession {
                 try device.restore(SavedValue(value))
                 hasTransferred = true
             } catch {
-                report("its state could not be restored: \(error)")
+                refuse(error)
             }
         }
         defer { hasTransferred = false }
         return hasTransferred
+    }
+
+    /// Keeps why a state was refused for whoever asks; for those who cannot it is said here.
+    private mutating func refuse(_ error: any Error) {
+        switch error {
+        case let error as StateError: refusal = StateRefusal(path: error.path, expectation: error.expectation)
+        default: refusal = StateRefusal(path: "", expectation: "a state that the device takes (\(error))")
+        }
+        if protocolFeatures?.contains(.control) != true { report("its state could not be restored: \(error)") }
     }
 
     private static func readState(_ descriptor: borrowing OwnedDescriptor) throws -> [UInt8] {

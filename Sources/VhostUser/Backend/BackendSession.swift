@@ -26,6 +26,8 @@ struct BackendSession: ~Copyable {
     var inFlight: InFlightMemory?
     /// The state that is to be loaded.
     var incomingState: OwnedDescriptor?
+    /// Why the last state was refused.
+    var refusal: StateRefusal?
     /// Whether the last transfer of a state went well.
     var hasTransferred = false
     /// What goes out with the next reply.
@@ -114,6 +116,7 @@ struct BackendSession: ~Copyable {
         case .setDeviceStateDescriptor(let transfer): return .number(try beginTransfer(transfer, &descriptors))
         case .checkDeviceState: return .number(finishTransfer() ? 0 : 1)
         case .control(let text): try control(text)
+        case .getReason: return .reason(refusal ?? StateRefusal(path: "", expectation: ""))
         }
         return nil
     }

@@ -8,6 +8,8 @@ public enum BackEndReply: Sendable, Equatable {
     case configuration(ConfigurationAccess?)
     /// What the memory for requests in flight is like; its descriptor comes along.
     case inFlight(InFlightDescription)
+    /// Why a state was refused.
+    case reason(StateRefusal)
 
     /// The payload.
     public var payload: [UInt8] {
@@ -18,6 +20,7 @@ public enum BackEndReply: Sendable, Equatable {
         case .configuration(let access?): access.write(to: &writer)
         case .configuration(nil): break
         case .inFlight(let region): region.write(to: &writer)
+        case .reason(let refusal): refusal.write(to: &writer)
         }
         return writer.bytes
     }
@@ -31,6 +34,7 @@ public enum BackEndReply: Sendable, Equatable {
         case .getRingBase: reply = RingState(&reader).map { .ring($0) }
         case .getConfiguration: reply = payload.isEmpty ? .configuration(nil) : ConfigurationAccess(&reader).map { .configuration($0) }
         case .getInFlight: reply = InFlightDescription(&reader).map { .inFlight($0) }
+        case .getReason: reply = .reason(StateRefusal(&reader))
         default: reply = reader.uint64().map { .number($0) }
         }
         guard let reply, reader.isAtEnd else {

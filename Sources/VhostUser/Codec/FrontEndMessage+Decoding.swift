@@ -66,6 +66,7 @@ extension FrontEndMessage {
         case .setDeviceStateDescriptor: DeviceStateTransfer(&reader).map { .setDeviceStateDescriptor($0) }
         case .checkDeviceState: .checkDeviceState
         case .control: .control(reader.rest())
+        case .getReason: .getReason
         }
     }
 

@@ -32,6 +32,7 @@ extension FrontEndMessage {
         case .setDeviceStateDescriptor: .setDeviceStateDescriptor
         case .checkDeviceState: .checkDeviceState
         case .control: .control
+        case .getReason: .getReason
         }
     }
 
@@ -40,7 +41,7 @@ extension FrontEndMessage {
         var writer = PayloadWriter()
         switch self {
         case .getFeatures, .setOwner, .resetOwner, .getProtocolFeatures, .getQueueCount, .setBackendRequestSocket, .resetDevice,
-            .getMaxMemorySlots, .getStatus, .checkDeviceState:
+            .getMaxMemorySlots, .getStatus, .checkDeviceState, .getReason:
             break
         case .setFeatures(let value), .setProtocolFeatures(let value), .setStatus(let value): writer.append(value)
         case .setRingSize(let ring), .setRingBase(let ring), .getRingBase(let ring), .setRingEnable(let ring): ring.write(to: &writer)

@@ -30,6 +30,7 @@ public enum FrontEndMessage: Sendable, Equatable {
     case setDeviceStateDescriptor(DeviceStateTransfer)
     case checkDeviceState
     case control([UInt8])
+    case getReason
 }
 
 /// The numbers of the requests.
@@ -45,6 +46,8 @@ public enum FrontEndRequest: UInt32, Sendable, CaseIterable {
     case setDeviceStateDescriptor = 42, checkDeviceState
     /// Ours, where both ends are: a control request of the device, as JSON. Far above what the protocol will ever number.
     case control = 0x7377_0001
+    /// Ours as well: why the last CHECK_DEVICE_STATE said no.
+    case getReason
 
     /// The name in the protocol's specification.
     public var name: String {
@@ -79,6 +82,7 @@ public enum FrontEndRequest: UInt32, Sendable, CaseIterable {
         case .setDeviceStateDescriptor: "SET_DEVICE_STATE_FD"
         case .checkDeviceState: "CHECK_DEVICE_STATE"
         case .control: "CONTROL"
+        case .getReason: "GET_REASON"
         }
     }
 
@@ -86,7 +90,7 @@ public enum FrontEndRequest: UInt32, Sendable, CaseIterable {
     public var hasReply: Bool {
         switch self {
         case .getFeatures, .getProtocolFeatures, .getQueueCount, .getRingBase, .getConfiguration, .getInFlight, .getMaxMemorySlots,
-            .getStatus, .setDeviceStateDescriptor, .checkDeviceState:
+            .getStatus, .setDeviceStateDescriptor, .checkDeviceState, .getReason:
             true
         default: false
         }

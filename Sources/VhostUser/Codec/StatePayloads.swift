@@ -61,3 +61,25 @@ public struct DeviceStateTransfer: Sendable, Equatable {
         writer.append(UInt32(0))
     }
 }
+
+/// Why a back-end of ours has refused a state: two lines of text, so that whoever restored it can say where in the document it is wrong.
+public struct StateRefusal: Sendable, Equatable {
+    /// The JSON path in the device's state; empty for all of it.
+    public let path: String
+    /// What was expected there.
+    public let expectation: String
+
+    /// A refusal.
+    public init(path: String, expectation: String) {
+        self.path = path
+        self.expectation = expectation
+    }
+
+    init(_ reader: inout PayloadReader) {
+        let lines = reader.rest().split(separator: UInt8(ascii: "\n"), maxSplits: 1, omittingEmptySubsequences: false)
+        path = String(decoding: lines.first ?? [], as: UTF8.self)
+        expectation = lines.count > 1 ? String(decoding: lines[1], as: UTF8.self) : ""
+    }
+
+    func write(to writer: inout PayloadWriter) { writer.append(Array("\(path)\n\(expectation)".utf8)) }
+}

@@ -86,6 +86,12 @@ final class BackEndConnection: Sendable {
         return access.bytes
     }
 
+    /// Asks a back-end of ours why it has refused a state.
+    func reason() throws(VhostUserError) -> StateRefusal {
+        guard case .reason(let refusal)? = try exchange(.getReason, []) else { throw Self.unanswered(.getReason) }
+        return refusal
+    }
+
     private static func unanswered(_ message: FrontEndMessage) -> VhostUserError {
         .violation("\(message.request.name) was not answered.")
     }

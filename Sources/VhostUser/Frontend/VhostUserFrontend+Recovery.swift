@@ -65,7 +65,9 @@ extension VhostUserFrontend {
     private func introduce(_ state: inout State, saved: [UInt8]?, isRecovery: Bool) throws(VhostUserError) {
         state.progress = Progress()
         try announceFeatures(&state)
-        if let saved { try load(saved) }
+        if let saved, let refusal = try load(saved) {
+            throw VhostUserError(.device, "The back-end refuses the device's state: expected \(refusal.expectation).")
+        }
         for (offset, byte) in state.written.sorted(by: { $0.key < $1.key }) {
             try link.connection.send(.setConfiguration(ConfigurationAccess(offset: UInt32(truncatingIfNeeded: offset), bytes: [byte])))
         }

@@ -38,16 +38,22 @@ extension VhostUserFrontend {
         } else {
             bytes = try saved.read { (fields) throws(StateError) in try fields.base64("backEnd", size: 0...Self.mostState) }
         }
+        let refusal: StateRefusal?
         do throws(DeviceError) {
-            try perform { (state) throws(VhostUserError) in
+            refusal = try perform { (state) throws(VhostUserError) -> StateRefusal? in
                 try announceFeatures(&state)
-                try load(bytes)
+                if let refusal = try load(bytes) { return refusal }
                 state.saved = bytes
                 try refreshSpace()
+                return nil
             }
         } catch {
-            throw saved.error(expected: "a state that the device takes; \(error)")
+            throw saved.error(expected: "a device that works (\(error))")
         }
+        guard let refusal else { return }
+        // As the device itself would have said it, had it been here.
+        let place = [saved.path.description, refusal.path].filter { !$0.isEmpty }.joined(separator: ".")
+        throw StateError(path: place, expectation: refusal.expectation)
     }
 
     /// Passes a request on to a back-end of ours.
@@ -83,7 +89,9 @@ extension VhostUserFrontend {
                 if more.isEmpty { break }
                 bytes += more
             }
-            try check("save")
+            guard try link.connection.number(.checkDeviceState) == 0 else {
+                throw VhostUserError(.device, "The back-end could not save its state.")
+            }
             return bytes
         } catch let error as VhostUserError {
             throw error
@@ -92,7 +100,8 @@ extension VhostUserFrontend {
         }
     }
 
-    func load(_ bytes: [UInt8]) throws(VhostUserError) {
+    /// Has the back-end take a state over; why it does not.
+    func load(_ bytes: [UInt8]) throws(VhostUserError) -> StateRefusal? {
         let pipe = try hosted("make a pipe") { () throws(SystemError) in try Pipe() }
         do {
             let writer = try begin(.load, pipe)
@@ -113,7 +122,9 @@ extension VhostUserFrontend {
             throw VhostUserError(.host, "The host could not pass a state to the back-end (\(error)).")
         }
         // Our end of the pipe is closed: that is the end of the state.
-        try check("restore")
+        if try link.connection.number(.checkDeviceState) == 0 { return nil }
+        guard link.has(.control) else { return StateRefusal(path: "", expectation: "a state that its back-end takes") }
+        return try link.connection.reason()
     }
 
     /// Offers the back-end its end of the pipe; gives ours, and closes the back-end's.
@@ -126,12 +137,6 @@ extension VhostUserFrontend {
         switch direction {
         case .save: return pipe.reader
         case .load: return pipe.writer
-        }
-    }
-
-    private func check(_ verb: String) throws(VhostUserError) {
-        guard try link.connection.number(.checkDeviceState) == 0 else {
-            throw VhostUserError(.device, "The back-end could not \(verb) its state.")
         }
     }
 }

@@ -44,7 +44,7 @@ enum Samples {
         var messages: [FrontEndMessage] = [
             .getFeatures, .setOwner, .resetOwner, .getProtocolFeatures, .getQueueCount, .setBackendRequestSocket, .resetDevice,
             .getMaxMemorySlots, .getStatus, .checkDeviceState, .setDeviceStateDescriptor(DeviceStateTransfer(.save)),
-            .setDeviceStateDescriptor(DeviceStateTransfer(.load)), .control([]), .control([0x7b, 0x7d]),
+            .setDeviceStateDescriptor(DeviceStateTransfer(.load)), .control([]), .control([0x7b, 0x7d]), .getReason,
         ]
         for region in inFlight { messages += [.getInFlight(region), .setInFlight(region)] }
         for number in numbers { messages += [.setFeatures(number), .setProtocolFeatures(number), .setStatus(number)] }
