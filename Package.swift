@@ -138,5 +138,8 @@ let package = Package(
         .executableTarget(
             name: "RingBenchmark", dependencies: ["Virtqueue", "GuestMemory"], path: "Tests/Benchmarks/RingBenchmark",
             swiftSettings: strict),
+        .executableTarget(
+            name: "StorageBenchmark", dependencies: ["Virtqueue", "Host", "GuestMemory", "Virtio", "Devices", "VhostUser"],
+            path: "Tests/Benchmarks/StorageBenchmark", swiftSettings: strict),
     ]
 )
