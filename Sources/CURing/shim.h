@@ -13,12 +13,14 @@ long syscall(long number, ...);
 // What Swift cannot say about a ring: everything that touches the unions of a submission queue entry.
 
 // Queues one entry; 0 when the submission queue is full.
+// `on_worker`: a thread of the kernel does it, without a try on ours.
 static inline int swv_uring_queue(struct io_uring *ring, int operation, int fd, const void *address, unsigned length,
-                                  unsigned long long offset, unsigned flags, unsigned long long token) {
+                                  unsigned long long offset, unsigned flags, int on_worker, unsigned long long token) {
     struct io_uring_sqe *entry = io_uring_get_sqe(ring);
     if (!entry) return 0;
     io_uring_prep_rw(operation, entry, fd, address, length, offset);
     entry->rw_flags = (int)flags;
+    if (on_worker) entry->flags |= IOSQE_ASYNC;
     io_uring_sqe_set_data64(entry, token);
     return 1;
 }
@@ -76,15 +78,17 @@ static inline int swv_uring_hold(struct io_uring *ring, int fd) {
 
 // Allows exactly the given operations and no registration; the ring is enabled afterwards and can never be changed again.
 static inline int swv_uring_restrict(struct io_uring *ring, const int *operations, unsigned count) {
-    struct io_uring_restriction rules[16];
+    struct io_uring_restriction rules[17];
     if (count > 16) return -22; // EINVAL
     memset(rules, 0, sizeof rules);
     for (unsigned i = 0; i < count; i++) {
         rules[i].opcode = IORING_RESTRICTION_SQE_OP;
         rules[i].sqe_op = (unsigned char)operations[i];
     }
+    rules[count].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+    rules[count].sqe_flags = IOSQE_ASYNC;
     // Not through liburing: Debian's shared library does not export the two calls, although its static one has them.
-    if (syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, count) < 0 ||
+    if (syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, count + 1) < 0 ||
         syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, (void *)0, 0) < 0)
         return -errno;
     return 0;

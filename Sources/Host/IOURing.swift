@@ -89,35 +89,40 @@ public import Virtqueue
     public var rawDescriptor: Int32 { unsafe ring.pointee.ring_fd }
 
     /// Queues a read at `offset` into `ranges`, in order. Their array is read at submission and may go then; the memory that they describe
-    /// must stay until the completion. False when the queue is full.
-    public mutating func read(_ descriptor: Int32, into ranges: Span<HostRange>, at offset: UInt64, token: UInt64) -> Bool {
-        vectored(IORING_OP_READ, IORING_OP_READV, descriptor, ranges, offset, token)
+    /// must stay until the completion. `onWorker`: a thread of the kernel does it, beside ours and others, which pays for much data that are
+    /// in memory. False when the queue is full.
+    public mutating func read(
+        _ descriptor: Int32, into ranges: Span<HostRange>, at offset: UInt64, onWorker: Bool = false, token: UInt64
+    ) -> Bool {
+        vectored(IORING_OP_READ, IORING_OP_READV, descriptor, ranges, offset, onWorker, token)
     }
 
     /// Queues a write at `offset` from `ranges`, in order; as `read`.
     public mutating func write(_ descriptor: Int32, from ranges: Span<HostRange>, at offset: UInt64, token: UInt64) -> Bool {
-        vectored(IORING_OP_WRITE, IORING_OP_WRITEV, descriptor, ranges, offset, token)
+        vectored(IORING_OP_WRITE, IORING_OP_WRITEV, descriptor, ranges, offset, false, token)
     }
 
     private mutating func vectored(
-        _ plain: io_uring_op, _ vector: io_uring_op, _ descriptor: Int32, _ ranges: Span<HostRange>, _ offset: UInt64, _ token: UInt64
+        _ plain: io_uring_op, _ vector: io_uring_op, _ descriptor: Int32, _ ranges: Span<HostRange>, _ offset: UInt64, _ onWorker: Bool,
+        _ token: UInt64
     ) -> Bool {
+        let worker: Int32 = onWorker ? 1 : 0
         if ranges.count == 1 {
             // One buffer needs no array, which spares the kernel an import.
             let range = ranges[0]
             let length = UInt32(clamping: range.count)
-            return unsafe swv_uring_queue(ring, Int32(plain.rawValue), descriptor, range.base, length, offset, 0, token) != 0
+            return unsafe swv_uring_queue(ring, Int32(plain.rawValue), descriptor, range.base, length, offset, 0, worker, token) != 0
         }
         // The kernel takes at most IOV_MAX ranges; the caller sees a short transfer, as it may for other reasons.
         let count = UInt32(min(ranges.count, 1024))
         return unsafe ranges.withUnsafeBytes { bytes in
-            unsafe swv_uring_queue(ring, Int32(vector.rawValue), descriptor, bytes.baseAddress, count, offset, 0, token) != 0
+            unsafe swv_uring_queue(ring, Int32(vector.rawValue), descriptor, bytes.baseAddress, count, offset, 0, worker, token) != 0
         }
     }
 
     /// Queues fdatasync(2). False when the queue is full.
     public mutating func synchronizeData(_ descriptor: Int32, token: UInt64) -> Bool {
-        unsafe swv_uring_queue(ring, Int32(IORING_OP_FSYNC.rawValue), descriptor, nil, 0, 0, UInt32(IORING_FSYNC_DATASYNC), token) != 0
+        unsafe swv_uring_queue(ring, Int32(IORING_OP_FSYNC.rawValue), descriptor, nil, 0, 0, UInt32(IORING_FSYNC_DATASYNC), 0, token) != 0
     }
 
     /// Queues fallocate(2) in one of its modes. False when the queue is full.

@@ -9,6 +9,8 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 // linux/falloc.h and linux/fs.h; the latter cannot be included beside sys/mount.h.
@@ -30,6 +32,17 @@ static inline long swv_fallocate(int fd, int mode, off_t offset, off_t length) {
 static inline int swv_block_discard(int fd, unsigned long long offset, unsigned long long count) {
     unsigned long long range[2] = {offset, count};
     return ioctl(fd, SWV_BLKDISCARD, range);
+}
+
+// preadv2(2) and pwritev2(2) stand behind _GNU_SOURCE.
+#define SWV_RWF_NOWAIT 0x8
+ssize_t preadv2(int fd, const struct iovec *ranges, int count, off_t offset, int flags);
+ssize_t pwritev2(int fd, const struct iovec *ranges, int count, off_t offset, int flags);
+
+// Whether the file's data lie in memory and nowhere else: tmpfs, and what memfd_create makes.
+static inline int swv_file_is_in_memory(int fd) {
+    struct statfs facts;
+    return fstatfs(fd, &facts) == 0 && facts.f_type == 0x01021994;
 }
 
 // F_OFD_SETLK stands behind _GNU_SOURCE.

@@ -8,6 +8,8 @@ final class BlockBackend: Sendable {
     let directImage: OwnedDescriptor?
     let directAlignment: DirectAlignment
     let isBlockDevice: Bool
+    /// Whether no transfer waits for storage.
+    let isInMemory: Bool
     let readOnly: Bool
     /// The device ID string: 20 bytes, padded with zeros (virtio 1.3, 5.2.6).
     let identity: [UInt8]
@@ -29,6 +31,7 @@ final class BlockBackend: Sendable {
         self.directImage = directImage
         self.directAlignment = properties.directAlignment
         self.isBlockDevice = properties.isBlockDevice
+        self.isInMemory = self.directImage == nil && self.image.isInMemory
         self.readOnly = readOnly
         let bytes = Array(serial.utf8.prefix(BlockLimits.identity))
         self.identity = bytes + [UInt8](repeating: 0, count: BlockLimits.identity - bytes.count)
@@ -47,6 +50,11 @@ final class BlockBackend: Sendable {
 
     /// Up to `count` zero bytes, as a range to write from.
     func zeroBytes(_ count: UInt64) -> HostRange { zeros.range.slice(from: 0, count: Int(clamping: count)) }
+
+    /// Whether a transfer goes past the page cache.
+    func goesDirect(_ ranges: Span<HostRange>, at offset: UInt64) -> Bool {
+        directImage != nil && directAlignment.allows(ranges, at: offset)
+    }
 
     /// The descriptor's number for a transfer: past the page cache where that is wanted and possible.
     func descriptor(for ranges: Span<HostRange>, at offset: UInt64) -> Int32 {

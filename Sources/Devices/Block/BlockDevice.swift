@@ -87,7 +87,8 @@ public final class BlockDevice: VirtioDevice {
         if engine != .sync {
             do {
                 workers = try layout.workers(backend) { () throws(SystemError) in
-                    try URingBlockEngine(requests: perWorker, witness: witness)
+                    try URingBlockEngine(
+                        requests: perWorker, prompt: engine == .auto ? PromptTransfers() : nil, witness: witness)
                 }
             } catch {
                 if engine == .uring {

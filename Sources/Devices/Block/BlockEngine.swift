@@ -57,9 +57,12 @@ struct SynchronousBlockEngine: BlockEngine, ~Copyable {
 struct URingBlockEngine: BlockEngine, ~Copyable {
     private var ring: IOURing
     private var queued = 0
+    /// What is done without the ring; nil: nothing.
+    private var prompt: PromptTransfers?
 
     /// A ring for up to `requests` requests at once, each of which has one step in flight.
-    init(requests: Int, witness: Int32? = nil) throws(SystemError) {
+    init(requests: Int, prompt: PromptTransfers? = nil, witness: Int32? = nil) throws(SystemError) {
+        self.prompt = prompt
         // Whoever takes this process over shall not open files with it.
         ring = try IOURing(entries: requests, restrictedTo: IOURing.Operation.allCases, witness: witness)
     }
@@ -67,11 +70,15 @@ struct URingBlockEngine: BlockEngine, ~Copyable {
     var completionDescriptor: Int32? { ring.rawDescriptor }
 
     mutating func start(_ operation: BlockOperation, _ chain: borrowing ChainBuffer, _ backend: BlockBackend, token: UInt64) -> Int32? {
+        if let result = prompt?.perform(operation, chain, backend) { return result }
         let accepted: Bool
         switch operation {
         case .read(let offset):
             let ranges = chain.writable
-            accepted = ring.read(backend.descriptor(for: ranges, at: offset), into: ranges, at: offset, token: token)
+            // The kernel begins with one worker at a time and takes more when one waits, which for a file in memory never happens.
+            let onWorker = backend.isInMemory && chain.writableBytes > PromptTransfers.mostRead
+            accepted = ring.read(
+                backend.descriptor(for: ranges, at: offset), into: ranges, at: offset, onWorker: onWorker, token: token)
         case .write(let offset):
             let ranges = chain.readable
             accepted = ring.write(backend.descriptor(for: ranges, at: offset), from: ranges, at: offset, token: token)

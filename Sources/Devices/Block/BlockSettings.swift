@@ -4,7 +4,7 @@ public import Schema
 public struct BlockSettings: Sendable, Equatable {
     /// How requests reach the image.
     public enum Engine: String, Sendable, CaseIterable {
-        /// io_uring where the host has it, else system calls.
+        /// A system call for what need not wait, io_uring for the rest where the host has it.
         case auto
         /// io_uring; an error where the host has none.
         case uring

@@ -14,7 +14,7 @@ final class BlockHarness {
         var description: String { "\(engine.rawValue), \(rings)" }
 
         static let all = DeviceHarness.Rings.both.flatMap { rings in
-            [BlockSettings.Engine.uring, .sync].map { Variant(rings: rings, engine: $0) }
+            [BlockSettings.Engine.auto, .uring, .sync].map { Variant(rings: rings, engine: $0) }
         }
     }
 
