@@ -15,7 +15,7 @@ public struct PollEvent: Sendable, Equatable {
 
 /// An epoll(7) set for one thread: waits on many descriptors and says which are ready, by the number each was added with.
 ///
-/// Level-triggered. A descriptor must stay open until it is removed or the poller is gone.
+/// Level-triggered, but for `add(signalsOf:)`. A descriptor must stay open until it is removed or the poller is gone.
 public struct Poller: ~Copyable, Sendable {
     private let descriptor: OwnedDescriptor
 
@@ -29,6 +29,11 @@ public struct Poller: ~Copyable, Sendable {
         try control(EPOLL_CTL_ADD, rawDescriptor, token, readable, writable)
     }
 
+    /// Adds an eventfd of which every signal is reported once, and first whether it is signalled now, so that nobody has to drain it.
+    public borrowing func add(signalsOf rawDescriptor: Int32, token: UInt64) throws(SystemError) {
+        try control(EPOLL_CTL_ADD, rawDescriptor, token, true, false, isEdge: true)
+    }
+
     /// Changes what is waited for on a descriptor that was added before.
     public borrowing func modify(_ rawDescriptor: Int32, token: UInt64, readable: Bool, writable: Bool) throws(SystemError) {
         try control(EPOLL_CTL_MOD, rawDescriptor, token, readable, writable)
@@ -39,11 +44,12 @@ public struct Poller: ~Copyable, Sendable {
         try control(EPOLL_CTL_DEL, rawDescriptor, 0, false, false)
     }
 
-    private borrowing func control(_ operation: Int32, _ raw: Int32, _ token: UInt64, _ readable: Bool, _ writable: Bool)
-        throws(SystemError)
-    {
+    private borrowing func control(
+        _ operation: Int32, _ raw: Int32, _ token: UInt64, _ readable: Bool, _ writable: Bool, isEdge: Bool = false
+    ) throws(SystemError) {
         var event = unsafe epoll_event()
-        unsafe event.events = (readable ? EPOLLIN.rawValue : 0) | (writable ? EPOLLOUT.rawValue : 0)
+        let wanted = (readable ? EPOLLIN.rawValue : 0) | (writable ? EPOLLOUT.rawValue : 0)
+        unsafe event.events = wanted | (isEdge ? EPOLLET.rawValue : 0)
         unsafe event.data.u64 = token
         let set = descriptor.rawValue
         _ = try retryingOnInterrupt("epoll_ctl") { unsafe epoll_ctl(set, operation, raw, &event) }

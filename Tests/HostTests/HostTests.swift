@@ -60,6 +60,52 @@ struct HostTests {
         #expect(try poller.wait(timeoutMilliseconds: 0) { _ in } == 0)
     }
 
+    @Test("a poller for signals tells each once, and one from before it was asked")
+    func pollerOfSignals() throws {
+        let poller = try Poller()
+        let event = try EventFD()
+        event.signal()
+        try poller.add(signalsOf: event.rawValue, token: 7)
+        for _ in 0..<3 {
+            var seen: [UInt64] = []
+            try poller.wait(timeoutMilliseconds: 1000) { seen.append($0.token) }
+            #expect(seen == [7])
+            #expect(try poller.wait(timeoutMilliseconds: 0) { _ in } == 0)
+            event.signal()
+        }
+    }
+
+    @Test("a process's processor time grows when it works, and a process that is not there has none")
+    func processorTime() throws {
+        let before = try ProcessorTime.nanoseconds(of: getpid())
+        for _ in 0..<1000 { _ = getppid() }
+        #expect(try ProcessorTime.nanoseconds(of: getpid()) > before)
+        #expect(throws: SystemError.self) { _ = try ProcessorTime.nanoseconds(of: .max) }
+    }
+
+    @Test("a prompt transfer does what needs no wait, or says that it cannot")
+    func promptTransfers() throws {
+        let file = try makeMemoryFile(name: "test", size: 8192)
+        let other = try OwnedDescriptor.open("/proc/self/stat", flags: O_RDONLY)
+        let areInMemory = [file.isInMemory, other.isInMemory]
+        #expect(areInMemory == [true, false])
+        let memory = try MemoryMapping(anonymous: 8192)
+        memory.range.slice(from: 0, count: 4096).fill(0x33)
+        let source: InlineArray<1, HostRange> = [memory.range.slice(from: 0, count: 4096)]
+        let target: InlineArray<1, HostRange> = [memory.range.slice(from: 4096)]
+        let written = file.writePromptly(from: source.span, at: 4096)
+        // Whether tmpfs can tell depends on the kernel.
+        if written != 4096 {
+            #expect(written == -Int(EOPNOTSUPP) || written == -Int(EAGAIN))
+            let count = try file.write(from: source.span, at: 4096)
+            #expect(count == 4096)
+        }
+        let read = file.readPromptly(into: target.span, at: 4096)
+        if read == 4096 { #expect(memory.range.load(at: 4096, as: UInt8.self) == 0x33) } else { #expect(read == -Int(EOPNOTSUPP)) }
+        let beyond = file.readPromptly(into: target.span, at: .max)
+        #expect(beyond == -Int(EINVAL))
+    }
+
     @Test("an owned descriptor is closed with its owner, and survives a release")
     func ownership() throws {
         let raw: Int32

@@ -39,16 +39,16 @@ struct BlockQueue: ~Copyable, Sendable {
     /// The queue itself, with nothing in flight.
     consuming func release() -> ActiveQueue { queue }
 
-    /// Adds the doorbell to a poller, under the queue's index.
-    func watchKick(_ poller: borrowing Poller) throws(SystemError) { try poller.add(queue.kick.rawValue, token: UInt64(queue.index)) }
+    /// Adds the doorbell to a poller, under the queue's index. It is never drained: a read for each batch is spared.
+    func watchKick(_ poller: borrowing Poller) throws(SystemError) {
+        try poller.add(signalsOf: queue.kick.rawValue, token: UInt64(queue.index))
+    }
 
     /// Takes the doorbell out of the poller, if it is there.
     func unwatchKick(_ poller: borrowing Poller) { try? poller.remove(queue.kick.rawValue) }
 
     var isIdle: Bool { inFlight == 0 }
     var hasFreeSlot: Bool { inFlight < slots.count }
-
-    func drainKick() { queue.kick.drain() }
 
     /// Takes up to a queue's length of requests and starts them.
     mutating func takeRequests<Engine: BlockEngine & ~Copyable>(

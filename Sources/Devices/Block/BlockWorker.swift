@@ -78,7 +78,6 @@ struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
                 }
             }
             if stopped { return }
-            for index in queues.indices where kicked & 1 << UInt64(index) != 0 { queues[index]?.drainKick() }
             pending |= kicked
         }
     }
