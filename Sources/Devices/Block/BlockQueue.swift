@@ -25,6 +25,12 @@ struct BlockQueue: ~Copyable, Sendable {
     private(set) var isBroken = false
     /// Requests that the engine works on.
     private var inFlight = 0
+    /// Bytes of requests that were completed and that the driver has not been shown.
+    private var unpublishedBytes: UInt64 = 0
+
+    /// So much that was done at once is shown to the driver before more is taken: it goes on with that meanwhile, and has new requests when
+    /// the others are done, so that neither side waits for the other.
+    private static let publishedBytes: UInt64 = 64 << 10
 
     /// Takes a queue over; `counters` are those of its worker.
     init(_ queue: consuming ActiveQueue, counters: BlockCounters) {
@@ -71,6 +77,7 @@ struct BlockQueue: ~Copyable, Sendable {
             }
             begin(number, &engine, backend, context)
             if isBroken { return .drained }
+            if unpublishedBytes >= Self.publishedBytes { publish(context) }
         }
         return .more
     }
@@ -123,13 +130,14 @@ struct BlockQueue: ~Copyable, Sendable {
     }
 
     private mutating func complete(_ number: Int, _ status: BlockStatus) {
-        slots[number]?.complete(status, &queue.ring, counters)
+        unpublishedBytes &+= slots[number]?.complete(status, &queue.ring, counters) ?? 0
         inFlight -= 1
         free.append(number)
     }
 
     /// Shows the driver what was completed.
     mutating func publish(_ context: DeviceContext) {
+        unpublishedBytes = 0
         if queue.ring.publish() { context.interrupt.signalQueue(queue.index) }
     }
 

@@ -28,10 +28,11 @@ struct BlockSlot: ~Copyable, Sendable {
     /// Judges the result of a step; nil when there is another one.
     mutating func finish(_ result: Int32, _ backend: BlockBackend) -> BlockStatus? { request.finish(result, &chain, backend) }
 
-    /// Writes the status, counts the request and gives the chain back to the driver, used.
-    mutating func complete(_ status: BlockStatus, _ ring: inout GuestQueue, _ counters: BlockCounters) {
+    /// Writes the status, counts the request and gives the chain back to the driver, used. Returns how much data the request was about.
+    mutating func complete(_ status: BlockStatus, _ ring: inout GuestQueue, _ counters: BlockCounters) -> UInt64 {
         counters.count(request.kind, bytes: request.byteCount, status)
         let written = request.end(status, &chain)
         ring.complete(chain, written: written)
+        return request.byteCount
     }
 }
