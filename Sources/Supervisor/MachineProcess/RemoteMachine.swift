@@ -175,6 +175,13 @@ final class RemoteMachine: MachineControl, DeviceHolder {
         return endReason ?? .failed(Self.sentence(fault.sentence.withLock { $0 } ?? end.sentence))
     }
 
+    /// Ends a process that nothing was asked of yet.
+    func kill() {
+        process.kill()
+        _ = watcher.withLock { $0.take() }?.stop()
+        _ = process.finish(afterMilliseconds: 0)
+    }
+
     // MARK: DeviceHolder
 
     func recover(_ id: String, _ socket: borrowing OwnedDescriptor) throws(VMError) {

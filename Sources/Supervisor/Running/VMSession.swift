@@ -34,7 +34,11 @@ struct VMSession: ~Copyable {
         let kvm = try planner.checkHost()
         // Before everything else is opened, so that it starts meanwhile.
         let remote = configuration.isolation == .process ? try vm.startProcess(log: log) : nil
-        let plan = try planner.plan(kvm: kvm, asleep: asleep)
+        let plan: Planner.Plan
+        do throws(VMError) { plan = try planner.plan(kvm: kvm, asleep: asleep) } catch {
+            remote?.kill()
+            throw error
+        }
         let resources = plan.resources
         do throws(VMError) {
             if let remote {
