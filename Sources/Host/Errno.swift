@@ -13,6 +13,8 @@ public struct Errno: Error, Sendable, Equatable, RawRepresentable, CustomStringC
 
     /// The text of the error, such as `No such file or directory`.
     public var description: String {
+        // The one error with a remedy that is always the same.
+        if rawValue == EMFILE { return "Too many open files: more than the limit that 'ulimit -n' shows" }
         guard let text = unsafe strerror(rawValue) else { return "error \(rawValue)" }
         return unsafe String(cString: text)
     }

@@ -94,6 +94,9 @@ public struct JailError: Error, Sendable, Equatable, CustomStringConvertible {
 }
 
 extension Policy {
+    /// The text of a policy in `Configs/seccomp`, by its name there without the ending; nil for an unknown one.
+    public static func builtInText(_ name: String) -> String? { texts[name] }
+
     /// The policy for a kind of process, with what all have in common; nil for an unknown kind.
     public static func builtIn(_ kind: String) throws(JailError) -> Policy? {
         guard kind != "common", let common = texts["common"], let own = texts[kind] else { return nil }

@@ -177,6 +177,18 @@ extension BadInput {
             kvm("no /dev/kvm", says: ["modprobe"], .without("mount -t tmpfs none /dev")),
             kvm("/dev/kvm is something else", says: [], .without("mount --bind /dev/null /dev/kvm")),
             kvm("/dev/kvm not permitted", says: ["group kvm"], .stranger),
+            BadInput(
+                name: "a policy that names an unknown system call", code: 66, says: ["policies", "/rng.policy, line 2", "\"opne\""],
+                files: #"mkdir own && printf 'read\nopne\n' >own/rng.policy"#
+            ) {
+                var vm = $0
+                vm.devices = ["\"id\": \"r\", \"type\": \"rng\""]
+                vm.extra = ["\"policies\": \"own\""]
+                return vm.text
+            },
+            BadInput(
+                name: "too few descriptors", code: 69, says: ["process of the virtual machine", "ulimit -n"],
+                setting: .without("ulimit -n 24"), document: { $0.text }),
         ]
         // Where the host's KVM runs ring 0 by an emulator that lacks it, this is the payload's first instruction.
         if Command.run([options.swvmm, "doctor"]).output.firstRange(of: "cannot run lock cmpxchg16b") != nil {

@@ -83,6 +83,18 @@ func jailCases(_ options: Options) -> [TestCase] {
             try vm.watch(5)
             try JailedVM.expectNone("disk", of: vm)
         },
+        jailCase(options, "a policy of the user's takes the place of the built-in one") { vm, scratch in
+            vm.kill()
+            // Nothing but the rules that all have: no virtual machine can be made with these.
+            let prepared = "mkdir \(scratch.path)/policies && echo '# nothing' >\(scratch.path)/policies/vmm.policy"
+            guard Command.shell(prepared) != nil, let text = Command.shell("cat \(scratch.path)/vm.json") else {
+                throw TickingVM.Failure("failed: \(prepared)")
+            }
+            let own = scratch.write("own.json", "{ \"policies\": \"policies\"," + text.dropFirst())
+            let result = Command.run([options.swvmm, "run", "--config", own])
+            guard result.status == .exited(1), result.errors.firstRange(of: "which its policy forbids") != nil
+            else { throw TickingVM.Failure("expected a forbidden call, found: \(result.errors)") }
+        },
         jailCase(options, "a device is upgraded") { vm, scratch in
             // The installed program is the same here; that it is another process counts.
             for device in JailedVM.devices {

@@ -34,6 +34,8 @@ public struct VMConfiguration: Sendable, Equatable {
     public let serial: CharacterBackendSettings?
     /// Where the virtual machine and its devices live.
     public let isolation: Isolation
+    /// A directory with seccomp policies that take the place of built-in ones, absolute.
+    public let policies: String?
     /// What happens when the process of a device ends.
     public let onCrash: CrashPolicy
     /// How often one device's process is started again within a minute.
@@ -86,6 +88,8 @@ public struct VMConfiguration: Sendable, Equatable {
         isolation = try reader.choice(
             "isolation", default: Isolation.standard,
             doc: "Where the virtual machine and its devices live: each in a jailed process of its own, or all in one that is not jailed.")
+        policies = try reader.optionalPath(
+            "policies", doc: "A directory with seccomp policies (NAME.policy) that take the place of the built-in ones of the same name.")
         onCrash = try reader.choice(
             "onCrash", default: CrashPolicy.restart, doc: "What happens when the process of a device ends by itself.")
         maxRestarts = Int(
@@ -106,6 +110,9 @@ public struct VMConfiguration: Sendable, Equatable {
 
     /// Whether devices in other processes need the guest's RAM; what they write nobody here can note.
     var sharesMemory: Bool { isolation == .process && !devices.isEmpty || devices.contains { $0.vhostUserPath != nil } }
+
+    /// Where policies are looked for.
+    var policyFiles: PolicyFiles { PolicyFiles(directory: policies) }
 
     /// The index of the console device that has the terminal.
     private var stdioConsole: Int? {

@@ -16,6 +16,8 @@ struct DeviceBrief {
     let isOwn: Bool
     /// How much is logged, and how.
     let log: LogSettings
+    /// The text of its policy; nil: the built-in one.
+    let policy: String?
 
     /// Where the process finds what it inherits; descriptors of the device come behind.
     enum Descriptor {
@@ -27,18 +29,20 @@ struct DeviceBrief {
         static let device: Int32 = 7
     }
 
-    init(_ device: JSONValue, vmName: String, hasUserNamespace: Bool, isOwn: Bool, log: LogSettings) {
+    init(_ device: JSONValue, vmName: String, hasUserNamespace: Bool, isOwn: Bool, log: LogSettings, policy: String? = nil) {
         self.device = device
         self.vmName = vmName
         self.hasUserNamespace = hasUserNamespace
         self.isOwn = isOwn
         self.log = log
+        self.policy = policy
     }
 
     private var document: JSONValue {
         [
             "device": device, "vmName": .string(vmName), "hasUserNamespace": .bool(hasUserNamespace), "isOwn": .bool(isOwn),
             "logLevel": .string(log.level.rawValue), "logFormat": .string(log.format.rawValue),
+            "policy": policy.map { .string($0) } ?? .null,
         ]
     }
 
@@ -61,8 +65,10 @@ struct DeviceBrief {
             case .bool(let hasUserNamespace)? = members["hasUserNamespace"], case .bool(let isOwn)? = members["isOwn"],
             case .string(let level)? = members["logLevel"], case .string(let format)? = members["logFormat"]
         else { throw DeviceError("The device's process was started without a brief.") }
+        var policy: String?
+        if case .string(let text)? = members["policy"] { policy = text }
         let settings = try ConfigDocument.decode(device, resolvePath: { $0 }, DeviceSettings.init).value
         let log = LogSettings(level: LogLevel(rawValue: level) ?? .notice, format: LogFormat(rawValue: format) ?? .text)
-        return (DeviceBrief(device, vmName: vmName, hasUserNamespace: hasUserNamespace, isOwn: isOwn, log: log), settings)
+        return (DeviceBrief(device, vmName: vmName, hasUserNamespace: hasUserNamespace, isOwn: isOwn, log: log, policy: policy), settings)
     }
 }

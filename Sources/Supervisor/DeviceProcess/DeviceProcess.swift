@@ -37,7 +37,8 @@ public enum DeviceProcess {
         let isListening = try raw.isListening()
         let socket = DeviceSocket(raw, isListening: isListening)
         let stop = try EventFD()
-        guard let policy = try Policy.builtIn("\(device.deviceType)") else {
+        let given = try brief.policy.map { (text) throws(JailError) in try Policy(text, name: "policy") }
+        guard let policy = try given ?? Policy.builtIn("\(device.deviceType)") else {
             throw DeviceError("No policy is known for \(device.deviceType).")
         }
         try ProcessJail.close(

@@ -11,9 +11,18 @@ public enum MachineProcess {
     public static let argument = "machine-process"
 
     /// What such a program is told before its jail is closed: after the first argument and the VM's name.
-    static func options(_ log: LogSettings, hasUserNamespace: Bool) -> [String] {
-        [log.level.rawValue, log.format.rawValue, hasUserNamespace ? "user" : "root"]
+    static func options(_ log: LogSettings, hasUserNamespace: Bool, hasPolicy: Bool) -> [String] {
+        [log.level.rawValue, log.format.rawValue, hasUserNamespace ? "user" : "root", hasPolicy ? "own" : "standard"]
     }
+
+    /// A policy that the supervisor has read from a file of the user's.
+    private static func inheritedPolicy() throws -> Policy {
+        let file = try OwnedDescriptor.adopting(inherited: RemoteMachine.Descriptor.policy)
+        return try Policy(String(decoding: try file.readWhole(limit: mostPolicy), as: UTF8.self), name: "policy")
+    }
+
+    /// More than any policy has, in bytes.
+    private static let mostPolicy = 4 << 20
 
     /// The most descriptors that it may have open: MSI-X takes two for each queue, and a restored machine has the files of its RAM.
     private static let mostDescriptors: UInt64 = 8192
@@ -31,7 +40,7 @@ public enum MachineProcess {
     }
 
     private static func serve(_ control: ControlLine, _ arguments: [String]) throws -> Never {
-        guard arguments.count == 4, let level = LogLevel(rawValue: arguments[1]), let format = LogFormat(rawValue: arguments[2]) else {
+        guard arguments.count == 5, let level = LogLevel(rawValue: arguments[1]), let format = LogFormat(rawValue: arguments[2]) else {
             throw VMError(.usage, "The machine's process was started with arguments that nobody knows.")
         }
         let log = LogSettings(level: level, format: format)
@@ -46,7 +55,9 @@ public enum MachineProcess {
         // What cannot be had later.
         let pageTables = try OwnedDescriptor.pageTables()
         prepareProcessForVirtualCPUs()
-        guard let policy = try Policy.builtIn("vmm") else { throw VMError(.failure, "There is no policy for a machine.") }
+        guard let policy = try arguments[4] == "own" ? inheritedPolicy() : Policy.builtIn("vmm") else {
+            throw VMError(.failure, "There is no policy for a machine.")
+        }
         var jail = ProcessJail.Settings(policy: policy, report: JailedProcess.control)
         jail.descriptorLimit = min(mostDescriptors, HostFacts.descriptorLimit)
         try ProcessJail.close(jail, inUserNamespace: arguments[3] == "user")

@@ -25,6 +25,8 @@ final class RemoteMachine: MachineControl, DeviceHolder {
         static let commands: Int32 = 4
         static let devices: Int32 = 5
         static let queries: Int32 = 6
+        /// A policy other than the built-in one.
+        static let policy: Int32 = 7
     }
 
     /// How long answers may take, in milliseconds: what waits for devices waits as long as those may.
@@ -53,15 +55,22 @@ final class RemoteMachine: MachineControl, DeviceHolder {
     }
 
     /// Starts the process, which closes its jail meanwhile. Call it on the main thread: a child ends with the thread that started it.
-    init(name: String, memorySize: UInt64, log: LogSettings, events: Events) throws(VMError) {
+    init(name: String, memorySize: UInt64, policies: PolicyFiles, log: LogSettings, events: Events) throws(VMError) {
         var pairs: [Int32: SocketPairSlot] = [:]
         for target in [Descriptor.commands, Descriptor.devices, Descriptor.queries] {
             pairs[target] = SocketPairSlot(try VMError.host("make a socket") { () throws(SystemError) in try SocketPair() })
         }
+        var inherited = pairs.map { InheritedDescriptor($1.theirs, as: $0) }
+        let policy = try policies.file(for: "vmm")?.take()
+        switch policy {
+        case .some(let file): inherited.append(InheritedDescriptor(file.rawValue, as: Descriptor.policy))
+        case .none: break
+        }
+        let hasPolicy = inherited.count > pairs.count
+        let options = MachineProcess.options(log, hasUserNamespace: !HostFacts.isRoot, hasPolicy: hasPolicy)
         let process = try JailedProcess(
-            program: ProgramFile.running,
-            arguments: ["swvmm", MachineProcess.argument, name] + MachineProcess.options(log, hasUserNamespace: !HostFacts.isRoot),
-            purpose: "The process of the virtual machine", pairs.map { InheritedDescriptor($1.theirs, as: $0) })
+            program: ProgramFile.running, arguments: ["swvmm", MachineProcess.argument, name] + options,
+            purpose: "The process of the virtual machine", inherited)
         self.process = process
         let fault = Fault()
         func channel(_ target: Int32) throws(VMError) -> RequestChannel {

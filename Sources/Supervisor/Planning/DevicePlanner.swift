@@ -15,9 +15,11 @@ struct DevicePlanner {
     /// Devices in processes of their own.
     private(set) var kept: [KeptDevice] = []
     private let log: LogSettings
+    private let policies: PolicyFiles
 
-    init(vmName: String, log: LogSettings) {
+    init(vmName: String, policies: PolicyFiles = PolicyFiles(directory: nil), log: LogSettings) {
         self.vmName = vmName
+        self.policies = policies
         self.log = log
     }
 
@@ -36,7 +38,9 @@ struct DevicePlanner {
         }
         let descriptors = try open(settings, key: key, terminal: terminal)
         guard isolation == .process else { return descriptors }
-        let brief = DeviceBrief(document, vmName: vmName, hasUserNamespace: !HostFacts.isRoot, isOwn: true, log: log)
+        let brief = DeviceBrief(
+            document, vmName: vmName, hasUserNamespace: !HostFacts.isRoot, isOwn: true, log: log,
+            policy: try policies.text(for: settings.kind.policyName))
         let device = KeptDevice(id: settings.id, brief: brief, descriptors: descriptors, reopen: reopening(settings, key: key))
         passed.append(try device.start())
         kept.append(device)

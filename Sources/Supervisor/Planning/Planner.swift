@@ -76,7 +76,7 @@ struct Planner {
         descriptors.append(kvm)
         let origin = try planOrigin(&descriptors)
         let terminal = try TerminalStream(needed: usesTerminal)
-        var planner = DevicePlanner(vmName: configuration.name, log: log)
+        var planner = DevicePlanner(vmName: configuration.name, policies: configuration.policyFiles, log: log)
         var counts: [Int] = []
         for (index, settings) in configuration.devices.enumerated() {
             let own = try planner.prepare(

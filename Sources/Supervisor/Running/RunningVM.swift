@@ -42,7 +42,8 @@ final class RunningVM: ControlledVM {
         let events = RemoteMachine.Events(
             lost: { [weak self] id in self?.keeper.withLock { $0 }?.kill(id) },
             complaint: { hub.publishDeviceError(id: $0, message: $1) })
-        return try RemoteMachine(name: settings.name, memorySize: settings.memorySize, log: log, events: events)
+        return try RemoteMachine(
+            name: settings.name, memorySize: settings.memorySize, policies: settings.policyFiles, log: log, events: events)
     }
 
     /// From now on commands go to this machine, and to the keeper of its devices' processes.
