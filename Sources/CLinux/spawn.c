@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <linux/sched.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -91,6 +91,24 @@ static int map_identities(pid_t child) {
     return put(child, "gid_map", text);
 }
 
+// What a child begins with.
+struct start {
+    const struct swv_spawn *request;
+    int report;
+    const int *ready;
+    pid_t parent;
+};
+
+static int begin(void *argument) {
+    const struct start *start = argument;
+    // The other end alone keeps the pipe open: it ends when the parent dies.
+    close(start->ready[1]);
+    become(start->request, start->report, start->ready[0], start->parent);
+    int error = errno;
+    (void)!write(start->report, &error, sizeof error);
+    _exit(127);
+}
+
 pid_t swv_spawn(const struct swv_spawn *request, int *pidfd) {
     int report[2], ready[2];
     if (pipe2(report, O_CLOEXEC) != 0) return -1;
@@ -101,26 +119,17 @@ pid_t swv_spawn(const struct swv_spawn *request, int *pidfd) {
         errno = error;
         return -1;
     }
-    pid_t parent = getpid();
     int descriptor = -1;
-    struct clone_args args;
-    memset(&args, 0, sizeof args);
-    args.flags = CLONE_PIDFD | request->namespaces;
-    args.pidfd = (uint64_t)(uintptr_t)&descriptor;
-    args.exit_signal = SIGCHLD;
+    struct start start = {request, report[1], ready, getpid()};
+    int flags = CLONE_PIDFD | SIGCHLD | (int)request->namespaces;
+    // The child works in our memory while we stand still, which spares a copy of all page tables. One that needs us before it executes cannot.
+    if (!(request->namespaces & CLONE_NEWUSER)) flags |= CLONE_VM | CLONE_VFORK;
+    char stack[32768] __attribute__((aligned(16)));
     // No signal handler of ours may run in the child before it has reset them.
     sigset_t all, before;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
-    pid_t child = (pid_t)syscall(SYS_clone3, &args, sizeof args);
-    if (child == 0) {
-        // The other end alone keeps the pipe open: it ends when the parent dies.
-        close(ready[1]);
-        become(request, report[1], ready[0], parent);
-        int error = errno;
-        (void)!write(report[1], &error, sizeof error);
-        _exit(127);
-    }
+    pid_t child = clone(begin, stack + sizeof stack, flags, &start, &descriptor);
     int error = errno;
     sigprocmask(SIG_SETMASK, &before, 0);
     close(report[1]);

@@ -17,7 +17,7 @@ public struct InheritedDescriptor: Sendable, Equatable {
 
 /// Namespaces that a child gets for itself (namespaces(7)).
 public struct Namespaces: OptionSet, Sendable {
-    /// The flags of clone3(2).
+    /// The flags of clone(2).
     public let rawValue: UInt64
     /// Wraps flags.
     public init(rawValue: UInt64) { self.rawValue = rawValue }
