@@ -142,8 +142,10 @@ extension BackendSession {
         let format = features.ring.format
         let start: QueuePosition
         if let word = ring.base {
-            // A split ring's base says nothing of used buffers: their index stands in the ring itself.
-            start = QueuePosition(vhostUserWord: word, format, used: memory.load(at: device &+ 2) ?? 0)
+            // A split ring's base says nothing of used buffers: their index stands in the ring itself. Of a fresh packed ring, DPDK says where
+            // it stands for the driver alone: at its word, all descriptors would be in flight.
+            let isFresh = format == .packed && word == 0x8000
+            start = isFresh ? .initial : QueuePosition(vhostUserWord: word, format, used: memory.load(at: device &+ 2) ?? 0)
         } else {
             start = ring.position ?? .initial
         }

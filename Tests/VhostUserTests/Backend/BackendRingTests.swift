@@ -45,6 +45,17 @@ struct BackendRingTests {
         try expectPeace(driver)
     }
 
+    @Test("A base that says of a fresh packed ring only where it stands for the driver, as DPDK's, is that of a fresh ring")
+    func halfBase() throws {
+        let driver = try RawDriver(try Service().connect(), features: [.version1, .ringPacked])
+        try driver.greet()
+        try driver.shareMemory()
+        try driver.queue.start(on: driver.peer, base: 0x8000)
+        // Past the wrap of the ring.
+        for _ in 0..<200 { #expect(try driver.works()) }
+        try expectPeace(driver)
+    }
+
     @Test("What was used before SET_VRING_CALL is announced when it comes")
     func lateCall() throws {
         let driver = try RawDriver(try Service().connect())
