@@ -15,6 +15,10 @@ help: ## Show this list
 deps: ## Install what building and testing need from Debian
 	@Tests/Lab/deps
 
+.PHONY: deps-peers
+deps-peers:
+	@Tests/Lab/deps --peers
+
 .PHONY: build
 build: deps ## Build .build/release/swvmm
 	@$(SWIFT) build -c release --product swvmm $(STATIC)
@@ -24,7 +28,7 @@ run: build ## Boot the quickstart guest and end at its shell
 	@Tests/Lab/quickstart
 
 .PHONY: test
-test: deps ## Run every test that everybody runs
+test: deps-peers ## Run every test that everybody runs
 	@Tests/run test
 
 .PHONY: test-boot
@@ -44,11 +48,11 @@ soak-lifecycle: deps ## Run all cycles of sleep, snapshot and restore
 	@Tests/run soak-lifecycle
 
 .PHONY: test-jail
-test-jail: deps ## Run the representative tests of devices in jailed processes alone
+test-jail: deps-peers ## Run the representative tests of devices in jailed processes alone
 	@Tests/run test-jail
 
 .PHONY: soak-jail
-soak-jail: deps ## Run boots, cycles and kills with every device in a jailed process
+soak-jail: deps-peers ## Run boots, cycles and kills with every device in a jailed process
 	@Tests/run soak-jail
 
 .PHONY: soak

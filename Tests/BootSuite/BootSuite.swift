@@ -14,10 +14,11 @@ enum BootSuite {
           cycles      Linux guests that are put to sleep, saved and restored under load (likewise)
           jail        bare-metal guests with devices in jailed processes, which are killed, stopped and looked at (as payload)
           kills       Linux guests under load, whose devices' processes are killed (as boot)
+          peers       devices behind the front-ends of QEMU and DPDK (anywhere; what is not installed is left out)
 
           --swvmm PATH      the program
           --payloads DIR    what Tests/Guests/build made
-          --guests DIR      KERNEL and KERNEL.initrd for each kernel, or links to them
+          --guests DIR      KERNEL and KERNEL.initrd for each kernel, or links to them; for peers also peers and peers.initrd
           --isolation WHERE where guests and their devices live: process (as by default) or none
           --complete        the whole boot matrix, not the representative part
           --part I/N        only every Nth case, beginning with the Ith (from 1)
@@ -55,6 +56,7 @@ enum BootSuite {
         case "boot": bootCases(options) + endingCases(options)
         case "jail": jailCases(options)
         case "kills": killCases(options)
+        case "peers": peerCases(options)
         default: throw SuiteError("unknown group '\(options.group)'\n\n\(usage)")
         }
     }

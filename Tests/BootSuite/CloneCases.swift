@@ -81,7 +81,7 @@ private final class CloneRun {
         let commands = "cp --sparse=always clone0.img clone\(number).img && ip tuntap add swclone\(number) mode tap"
         guard Command.shell("cd \(scratch.path) && \(commands)") != nil else { throw Failure(reason: "failed: \(commands)") }
         return try RunningVM(
-            swvmm: options.swvmm,
+            program: options.swvmm,
             arguments: [
                 "restore", "\(scratch.path)/snapshot", "--name", "clone\(number)", "--disk", "data=\(scratch.path)/clone\(number).img",
                 "--net", "tap=swclone\(number)",

@@ -168,7 +168,7 @@ final class LoadedRun {
         try command(["snapshot", vmName, directory, "--then", "sleep"])
         try drain()
         machine?.kill()
-        machine = try RunningVM(swvmm: options.swvmm, arguments: ["restore", directory])
+        machine = try RunningVM(program: options.swvmm, arguments: ["restore", directory])
         try follow(5)
         _ = Command.run(["rm", "-rf", "\(scratch.path)/s\(cycle - 1)"])
     }
@@ -179,7 +179,7 @@ final class LoadedRun {
         try command(["snapshot", vmName, first, "--then", "sleep"])
         try drain()
         machine?.kill()
-        machine = try RunningVM(swvmm: options.swvmm, arguments: ["restore", first, "--asleep"])
+        machine = try RunningVM(program: options.swvmm, arguments: ["restore", first, "--asleep"])
         let deadline = MonotonicTime.now + Self.patience
         while (try? command(["info", vmName])) == nil {
             guard MonotonicTime.now < deadline else { throw Failure(reason: "the restored VM does not answer") }
@@ -208,7 +208,7 @@ final class LoadedRun {
         try drain()
         machine?.kill()
         _ = sleep(15)
-        machine = try RunningVM(swvmm: options.swvmm, arguments: ["restore", directory, "--clock", "realtime"])
+        machine = try RunningVM(program: options.swvmm, arguments: ["restore", directory, "--clock", "realtime"])
         let after = try lag()
         // Without the option it would be 15 s and more; emulated guests are late by some.
         guard after - before < 8 else { throw Failure(reason: "the guest was \(before) s behind the host, and is \(after) s behind now") }

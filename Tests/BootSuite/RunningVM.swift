@@ -1,7 +1,7 @@
 import Glibc
 import Host
 
-/// A `swvmm run` that has been started, seen from outside: its console's lines, its complaints, its end.
+/// A `swvmm run`, or another program, that has been started, seen from outside: its console's lines, its complaints, its end.
 final class RunningVM {
     /// How the suite reaches the guest's console hvc0.
     enum Console: String, CaseIterable {
@@ -28,15 +28,15 @@ final class RunningVM {
 
     /// Starts a VM from a configuration. Of a console that is a socket, `socketPath` is its path.
     convenience init(swvmm: String, configuration: String, console kind: Console = .pipe, socketPath: String = "") throws(SystemError) {
-        try self.init(swvmm: swvmm, arguments: ["run", "--config", configuration], console: kind, socketPath: socketPath)
+        try self.init(program: swvmm, arguments: ["run", "--config", configuration], console: kind, socketPath: socketPath)
     }
 
-    /// Starts swvmm with other arguments, which bring a VM to life.
-    init(swvmm: String, arguments: [String], console kind: Console = .pipe, socketPath: String = "") throws(SystemError) {
+    /// Starts swvmm with other arguments, which bring a VM to life, or somebody else's program.
+    init(program: String, arguments: [String], console kind: Console = .pipe, socketPath: String = "") throws(SystemError) {
         let keyboard = try Pipe()
         let output = try Pipe()
         let errors = try Pipe()
-        let command = Self.pin + [swvmm] + arguments
+        let command = Self.pin + [program] + arguments
         let child = try ChildProcess(
             path: command[0], arguments: command,
             descriptors: [

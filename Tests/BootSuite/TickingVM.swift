@@ -32,14 +32,14 @@ final class TickingVM {
         self.options = options
         self.name = name
         (tick, tsc, rest) = (other.tick, other.tsc, other.rest)
-        machine = try RunningVM(swvmm: options.swvmm, arguments: ["restore", directory, "--name", name] + arguments)
+        machine = try RunningVM(program: options.swvmm, arguments: ["restore", directory, "--name", name] + arguments)
     }
 
     /// Starts swvmm with arguments that bring a VM to life.
     init(_ options: Options, name: String, arguments: [String]) throws {
         self.options = options
         self.name = name
-        machine = try RunningVM(swvmm: options.swvmm, arguments: arguments)
+        machine = try RunningVM(program: options.swvmm, arguments: arguments)
     }
 
     /// Waits until it answers on its control socket.
