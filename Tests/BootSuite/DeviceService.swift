@@ -25,7 +25,13 @@ final class DeviceService {
     private var name: String { "swvmm \(arguments.prefix(2).joined(separator: " "))" }
 
     /// What it has said.
-    var complaints: [String] { lines(machine.complaints).map { "\(name): \($0)" } }
+    private var complaints: [String] { lines(machine.complaints).map { "\(name): \($0)" } }
+
+    /// What it has said, and whether it still runs.
+    var condition: [String] {
+        _ = machine.nextLine(before: MonotonicTime.now + 10)
+        return complaints + ["\(name) \(machine.status.map { "\($0)" } ?? "still runs")"]
+    }
 
     /// Listens to it; it must not have ended.
     func expectAlive() throws {
@@ -34,11 +40,16 @@ final class DeviceService {
         throw PeerFailure("\(name) \(status)", context: complaints)
     }
 
-    /// Kills all of it with SIGKILL, the supervisor alone or the process of the device first, and starts it anew.
-    func killAndStart(processFirst: Bool) throws {
+    /// Kills all of it with SIGKILL, the supervisor alone or the process of the device first, and starts it anew. The process is held up
+    /// before, so that requests pile up, and has so many microseconds to begin with them.
+    func killAndStart(processFirst: Bool, after microseconds: UInt32) throws {
         try expectAlive()
         let process = (Command.shell("pgrep -P \(machine.processID)") ?? "").split(separator: "\n").compactMap { Int32($0) }
         guard process.count == 1 else { throw PeerFailure("\(name): expected one process below the supervisor, found \(process)") }
+        _ = Glibc.kill(process[0], SIGSTOP)
+        _ = usleep(200_000)
+        _ = Glibc.kill(process[0], SIGCONT)
+        _ = usleep(microseconds)
         if processFirst { _ = Glibc.kill(process[0], SIGKILL) }
         machine.signal(SIGKILL)
         guard let status = machine.waitForEnd(before: MonotonicTime.now + peerPatience) else {

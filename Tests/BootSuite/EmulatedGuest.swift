@@ -8,6 +8,8 @@ final class EmulatedGuest {
     private let machine: RunningVM
     /// How many rounds each writer has ended.
     private(set) var rounds: [Int: Int] = [:]
+    /// How often the disk was flushed.
+    private(set) var flushes = 0
     /// What the guest found, by check.
     private(set) var checks: [String: String] = [:]
     /// The checksums of what the writers wrote last, by slot.
@@ -88,6 +90,7 @@ final class EmulatedGuest {
         case "HOST" where words.count == 2:
             if !machine.type("\(answer(words[1]))\n") { throw failure("the guest's serial port takes no input") }
         case "ROUND" where words.count == 3: rounds[Int(words[1]) ?? -1] = Int(words[2])
+        case "FLUSH" where words.count == 2: flushes = Int(words[1]) ?? 0
         case "SUM" where words.count == 3: sums[Int(words[1]) ?? -1] = words[2]
         case "BAD": throw failure(line)
         case "END": isOver = true

@@ -21,7 +21,7 @@ struct PacketPeerRun {
         let service = try DeviceService(options, "net", in: scratch, packed: true, "backend.tap=\(tap)")
         for packed in [false, true] {
             do { try ping(service, packed: packed, count: pings) } catch let failure as PeerFailure {
-                throw PeerFailure("\(packed ? "packed" : "split"): \(failure.reason)", context: failure.context + service.complaints)
+                throw PeerFailure("\(packed ? "packed" : "split"): \(failure.reason)", context: failure.context + service.condition)
             }
             note("\(pings) pings, \(packed ? "packed" : "split")")
         }

@@ -41,7 +41,7 @@ struct PeerGuestRun {
         for check in checks {
             try guest.follow(to: "check \(check)", answer: answer) { guest.checks[check] != nil }
             let found = guest.checks[check] ?? ""
-            guard found == "ok" else { throw PeerFailure("\(check): \(found)", context: disk.complaints + network.complaints) }
+            guard found == "ok" else { throw PeerFailure("\(check): \(found)", context: disk.condition + network.condition) }
             note(check)
         }
         try guest.follow(to: "8 rounds of each writer") { (0..<2).allSatisfy { guest.rounds[$0, default: 0] >= 8 } }
@@ -60,22 +60,20 @@ struct PeerGuestRun {
         let guest = try EmulatedGuest(options, cpus: 2, devices: front, words: words(["rings"], writers: writers))
         func expectProgress(_ when: String) throws {
             try guest.catchUp()
-            let before = guest.rounds
+            let (before, flushes) = (guest.rounds, guest.flushes)
             do {
-                try guest.follow(to: "rounds of all writers \(when)") {
-                    (0..<writers).allSatisfy { guest.rounds[$0, default: 0] >= before[$0, default: 0] + 2 }
+                try guest.follow(to: "rounds of all writers, and flushes, \(when)") {
+                    (0..<writers).allSatisfy { guest.rounds[$0, default: 0] >= before[$0, default: 0] + 2 } && guest.flushes >= flushes + 2
                 }
                 try disk.expectAlive()
             } catch let failure as PeerFailure {
-                throw PeerFailure(failure.reason, context: failure.context + disk.complaints)
+                throw PeerFailure(failure.reason, context: failure.context + disk.condition)
             }
         }
         try expectProgress("at the beginning")
         guard guest.checks["rings"] == "ok" else { throw PeerFailure("rings: \(guest.checks["rings"] ?? "unknown")") }
         for kill in 1...times {
-            // Anywhere in a round.
-            _ = usleep(UInt32(kill * 37 % 200) * 1000)
-            try disk.killAndStart(processFirst: kill % 2 == 0)
+            try disk.killAndStart(processFirst: kill % 2 == 0, after: UInt32(kill * 731 % 4000))
             try expectProgress("after kill \(kill)")
         }
         note("\(times) kills")

@@ -1,7 +1,8 @@
 # What the guest of the group `peers` runs (Tests/Lab/guest makes it its /test.sh): it is QEMU's, with devices of ours. Words of the kernel
 # command line say what to do:
 #   swvmm.checks=NAME,…   checks to run, in this order; each prints "CHECK NAME ok" or "CHECK NAME failed: why"
-#   swvmm.writers=N       how many write to the disk until somebody types "stop"; each prints "ROUND WRITER NUMBER" after each round
+#   swvmm.writers=N       how many write to the disk until somebody types "stop"; each prints "ROUND WRITER NUMBER" after each
+#                         round; meanwhile the disk is flushed, with "FLUSH NUMBER" after each time
 #   swvmm.packed=0|1      which rings all devices must use
 #   swvmm.port=N          where the host offers 4 MiB by TCP; it takes them back at N + 1
 #
@@ -82,9 +83,9 @@ writer() {
   round=0
   while [ ! -e /tmp/stop ]; do
     slot=$(($1 * 8 + round % 8))
-    dd if=/dev/urandom of="/tmp/chunk$1" bs=64k count=4 2>/dev/null
-    dd if="/tmp/chunk$1" of=/dev/vda bs=64k seek=$((slot * 4)) oflag=direct 2>/tmp/error$1 || echo "BAD write: $(cat "/tmp/error$1")"
-    dd if=/dev/vda of="/tmp/back$1" bs=64k skip=$((slot * 4)) count=4 iflag=direct 2>/tmp/error$1 || echo "BAD read: $(cat "/tmp/error$1")"
+    dd if=/dev/urandom of="/tmp/chunk$1" bs=256k count=1 iflag=fullblock 2>/dev/null
+    dd if="/tmp/chunk$1" of=/dev/vda bs=256k seek="$slot" oflag=direct 2>/tmp/error$1 || echo "BAD write: $(cat "/tmp/error$1")"
+    dd if=/dev/vda of="/tmp/back$1" bs=256k skip="$slot" count=1 iflag=direct 2>/tmp/error$1 || echo "BAD read: $(cat "/tmp/error$1")"
     cmp "/tmp/chunk$1" "/tmp/back$1" || echo "BAD contents of slot $slot in round $round"
     sum=$(sha256sum <"/tmp/chunk$1")
     echo "SUM $slot ${sum%% *}" >"/tmp/sum$slot"
@@ -93,12 +94,25 @@ writer() {
   done
 }
 
+# A flush takes longer than what is asked for after it: requests are not used in the order in which they were made available.
+flusher() {
+  round=0
+  while [ ! -e /tmp/stop ]; do
+    dd if=/dev/null of=/dev/vda conv=fsync,notrunc 2>/dev/null || echo "BAD flush"
+    round=$((round + 1))
+    echo "FLUSH $round"
+  done
+}
+
 load() {
   (
     while read -r line; do [ "$line" = stop ] && break; done </dev/ttyS0
     touch /tmp/stop
   ) &
-  writers= number=0
+  # Many requests for each chunk, which are in flight together.
+  echo 16 >/sys/block/vda/queue/max_sectors_kb
+  flusher &
+  writers=$! number=0
   while [ "$number" -lt "$1" ]; do
     writer "$number" &
     writers="$writers $!"
@@ -108,7 +122,7 @@ load() {
   # Everything that was ever read back, once more, and then what the host must find.
   for file in /tmp/sum*; do
     read -r word slot sum <"$file"
-    found=$(dd if=/dev/vda bs=64k skip=$((slot * 4)) count=4 iflag=direct 2>/dev/null | sha256sum)
+    found=$(dd if=/dev/vda bs=256k skip="$slot" count=1 iflag=direct 2>/dev/null | sha256sum)
     [ "${found%% *}" = "$sum" ] || echo "BAD contents of slot $slot at the end"
   done
   cat /tmp/sum*
