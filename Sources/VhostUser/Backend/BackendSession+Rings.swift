@@ -112,6 +112,8 @@ extension BackendSession {
         }
         rings[index].isRunning = true
         (rings[index].base, rings[index].position) = (nil, nil)
+        // Whoever served the ring before may have ended between a used buffer and its announcement.
+        if inFlight != nil { signals.queueUsed(index) }
     }
 
     private mutating func halt(_ index: Int) throws(VhostUserError) {

@@ -56,6 +56,20 @@ struct BackendRingTests {
         try expectPeace(driver)
     }
 
+    @Test("A ring that comes with a log is announced when it starts: whoever served it before may have ended before doing so")
+    func announcedAtStart() throws {
+        let driver = try RawDriver(try Service().connect())
+        try driver.greet()
+        try driver.shareMemory()
+        // A part of RAM that nothing else uses.
+        let log = InFlightDescription(size: 0x1_0000, offset: 0xa_0000, queueCount: 1, queueSize: 64)
+        try driver.peer.send(.setInFlight(log), passing: [driver.file])
+        try driver.queue.start(on: driver.peer)
+        #expect(driver.queue.call.wait(timeoutMilliseconds: Timeout.patience))
+        #expect(try driver.works())
+        try expectPeace(driver)
+    }
+
     @Test("What was used before SET_VRING_CALL is announced when it comes")
     func lateCall() throws {
         let driver = try RawDriver(try Service().connect())
