@@ -28,7 +28,7 @@ run: build ## Boot the quickstart guest and end at its shell
 	@Tests/Lab/quickstart
 
 .PHONY: test
-test: deps-peers ## Run every test that everybody runs
+test: deps ## Run every test that everybody runs
 	@Tests/run test
 
 .PHONY: test-boot
