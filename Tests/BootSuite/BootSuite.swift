@@ -15,6 +15,7 @@ enum BootSuite {
           jail        bare-metal guests with devices in jailed processes, which are killed, stopped and looked at (as payload)
           kills       Linux guests under load, whose devices' processes are killed (as boot)
           peers       devices behind the front-ends of QEMU and DPDK (anywhere; what is not installed is left out)
+          policies    whether every entry of the seccomp policies is used (see Tests/Checks/policies)
 
           --swvmm PATH      the program
           --payloads DIR    what Tests/Guests/build made
@@ -57,6 +58,7 @@ enum BootSuite {
         case "jail": jailCases(options)
         case "kills": killCases(options)
         case "peers": peerCases(options)
+        case "policies": policyCases(options)
         default: throw SuiteError("unknown group '\(options.group)'\n\n\(usage)")
         }
     }
@@ -86,6 +88,9 @@ struct Options {
     /// Which of the cases, counted from 0, and of how many groups.
     var part = (index: 0, count: 1)
     var listOnly = false
+    /// For the group `policies`: what was seen, and where the policies are.
+    var calls = ""
+    var policies = ""
 
     init(_ arguments: [String]) throws(SuiteError) {
         var rest = arguments[...]
@@ -108,6 +113,8 @@ struct Options {
             case "--complete": complete = true
             case "--representative": complete = false
             case "--list": listOnly = true
+            case "--calls": calls = try value(argument)
+            case "--policies": policies = try value(argument)
             case "--help":
                 print(BootSuite.usage)
                 leave(with: 0)

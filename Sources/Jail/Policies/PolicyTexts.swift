@@ -11,15 +11,10 @@ extension Policy {
         epoll_create1
         epoll_ctl
         epoll_wait
-        epoll_pwait
         eventfd2
         poll
-        ppoll
         futex
-        clock_nanosleep
-        restart_syscall
-        timerfd_create
-        timerfd_settime
+        restart_syscall                   # rare: after SIGSTOP and SIGCONT
 
         # Bytes, on descriptors that are open already.
         read
@@ -27,10 +22,8 @@ extension Policy {
         readv
         writev
         close
-        fstat
+        fstat                             # rare: some versions of libc have it in the place of newfstatat
         lseek
-        fcntl arg1=1                      # F_GETFD
-        fcntl arg1=2                      # F_SETFD
         fcntl arg1=3                      # F_GETFL
         fcntl arg1=4                      # F_SETFL
         fcntl arg1=1030                   # F_DUPFD_CLOEXEC
@@ -45,13 +38,11 @@ extension Policy {
         # Memory: of the process itself, and of files that somebody passes; nothing can be made executable.
         brk
         mmap arg2=0                       # PROT_NONE
-        mmap arg2=1                       # PROT_READ
         mmap arg2=3                       # PROT_READ | PROT_WRITE
-        mprotect arg2=0
-        mprotect arg2=1
+        mprotect arg2=0                   # rare: a thread's stack that is used again gets another guard
         mprotect arg2=3
         munmap
-        mremap
+        mremap                            # rare: malloc grows what it has mapped
         madvise
         memfd_create                      # where requests in flight are noted
         ftruncate
@@ -63,8 +54,6 @@ extension Policy {
         rseq
         rt_sigprocmask
         rt_sigreturn
-        sched_getaffinity
-        sched_yield
         gettid
         getpid
         prctl arg0=15                     # PR_SET_NAME
@@ -72,54 +61,50 @@ extension Policy {
         exit_group
 
         # Time and chance.
-        clock_gettime
-        gettimeofday
+        clock_gettime                     # rare: hosts whose clock the vDSO cannot read
         getrandom
 
         """,
         "block": """
         # A disk: reads and writes of its image, by io_uring (restricted before the jail closed) or by system calls.
         io_uring_enter
-        preadv
-        pwritev
+        preadv                            # rare: without io_uring, and files in memory
+        pwritev                           # rare: the same
         preadv2
         pwritev2
-        pread64
-        pwrite64
-        fdatasync
-        fallocate
-        ioctl arg1=0x1277                 # BLKDISCARD
-        ioctl arg1=0x127f                 # BLKZEROOUT
+        fdatasync                         # rare: without io_uring
+        fallocate                         # rare: without io_uring
+        ioctl arg1=0x1277                 # rare: BLKDISCARD, of a block device
+        ioctl arg1=0x127f                 # rare: BLKZEROOUT, the same
 
         """,
         "net": """
         # A network interface: frames to and from a tap or a stream socket.
-        recvfrom
         ioctl arg1=0x400454d0             # TUNSETOFFLOAD
-        ioctl arg1=0x400454d9             # TUNSETQUEUE
+        ioctl arg1=0x400454d9             # rare: TUNSETQUEUE, of a tap with several queues
 
         """,
         "rng": """
-        # A source of entropy: what it needs is common.
+        # A source of entropy.
+        timerfd_create                    # rare: with a rate limit
+        timerfd_settime                   # rare: the same
 
         """,
         "console": """
         # A console: bytes to and from a stream, a pseudo-terminal or clients of a socket.
-        recvfrom
-        ioctl arg1=0x5411                 # SIOCOUTQ: what the peer has not read yet
+        ioctl arg1=0x5411                 # rare: SIOCOUTQ: what the peer of a stream has not read yet
 
         """,
         "vmm": """
         # A virtual machine: KVM, RAM, the serial port's stream, and the connections to its devices' processes.
         tgkill                            # to have a virtual CPU leave the guest
-        recvfrom
         socketpair arg0=1                 # AF_UNIX: the channel on which a back-end asks
         pipe2                             # through which the state of a device goes
         pread64                           # the kernel, the files of saved RAM, page tables
         preadv
         pwritev                           # RAM that is saved
-        ioctl arg1=0x5411                 # SIOCOUTQ: what the serial port's peer has not read yet
-        ioctl arg1=0xc0606610             # PAGEMAP_SCAN: which pages of RAM were touched
+        ioctl arg1=0x5411                 # rare: SIOCOUTQ, of a serial port on a stream
+        ioctl arg1=0xc0606610             # rare: PAGEMAP_SCAN, without devices: RAM that nobody shares
 
         # KVM: the system, a virtual machine, its virtual CPUs.
         ioctl arg1=0xae00                 # KVM_GET_API_VERSION
@@ -129,16 +114,16 @@ extension Policy {
         ioctl arg1=0xc008ae05             # KVM_GET_SUPPORTED_CPUID
         ioctl arg1=0xc004ae02             # KVM_GET_MSR_INDEX_LIST
         ioctl arg1=0xae41                 # KVM_CREATE_VCPU
-        ioctl arg1=0x4010ae42             # KVM_GET_DIRTY_LOG
+        ioctl arg1=0x4010ae42             # rare: KVM_GET_DIRTY_LOG, with trackWrites
         ioctl arg1=0x4020ae46             # KVM_SET_USER_MEMORY_REGION
         ioctl arg1=0xae47                 # KVM_SET_TSS_ADDR
         ioctl arg1=0x4008ae48             # KVM_SET_IDENTITY_MAP_ADDR
-        ioctl arg1=0x4008ae6a             # KVM_SET_GSI_ROUTING
+        ioctl arg1=0x4008ae6a             # rare: KVM_SET_GSI_ROUTING, with MSI-X
         ioctl arg1=0x4020ae76             # KVM_IRQFD
-        ioctl arg1=0x4040ae79             # KVM_IOEVENTFD
+        ioctl arg1=0x4040ae79             # rare: KVM_IOEVENTFD, of drivers
         ioctl arg1=0x4030ae7b             # KVM_SET_CLOCK
         ioctl arg1=0x8030ae7c             # KVM_GET_CLOCK
-        ioctl arg1=0x4020aea5             # KVM_SIGNAL_MSI
+        ioctl arg1=0x4020aea5             # rare: KVM_SIGNAL_MSI, with MSI-X
         ioctl arg1=0x4068aea3             # KVM_ENABLE_CAP
         ioctl arg1=0xae80                 # KVM_RUN
         ioctl arg1=0x8090ae81             # KVM_GET_REGS
@@ -154,13 +139,13 @@ extension Policy {
         ioctl arg1=0x4004ae99             # KVM_SET_MP_STATE
         ioctl arg1=0x8040ae9f             # KVM_GET_VCPU_EVENTS
         ioctl arg1=0x4040aea0             # KVM_SET_VCPU_EVENTS
-        ioctl arg1=0xaea2                 # KVM_SET_TSC_KHZ
+        ioctl arg1=0xaea2                 # rare: KVM_SET_TSC_KHZ, on another host
         ioctl arg1=0xaea3                 # KVM_GET_TSC_KHZ
         ioctl arg1=0x8080aea1             # KVM_GET_DEBUGREGS
         ioctl arg1=0x4080aea2             # KVM_SET_DEBUGREGS
         ioctl arg1=0x9000aea4             # KVM_GET_XSAVE
         ioctl arg1=0x5000aea5             # KVM_SET_XSAVE
-        ioctl arg1=0x9000aecf             # KVM_GET_XSAVE2
+        ioctl arg1=0x9000aecf             # rare: KVM_GET_XSAVE2, where the state is larger than 4 KiB
         ioctl arg1=0x8188aea6             # KVM_GET_XCRS
         ioctl arg1=0x4188aea7             # KVM_SET_XCRS
         ioctl arg1=0x4018aee2             # KVM_GET_DEVICE_ATTR
