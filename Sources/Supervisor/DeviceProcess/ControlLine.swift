@@ -19,6 +19,12 @@ final class ControlLine: Sendable {
         }
     }
 
+    /// Sends a line that may be lost: when the supervisor does not listen, nobody waits for it.
+    func offer(_ message: JSONValue) {
+        guard (try? socket.waitWritable(milliseconds: 0)) == true else { return }
+        send(message)
+    }
+
     /// Calls `onRequest` for each line of the supervisor's, and `onEnd` when it hangs up, on a thread of its own.
     func listen(
         onRequest: @escaping @Sendable (JSONValue) -> Void, onEnd: @escaping @Sendable () -> Void

@@ -8,7 +8,9 @@ final class DeviceChild: Sendable {
     /// The end of a pipe whose other end stays open for as long as I/O of the process is under way.
     private let witness: OwnedDescriptor
     /// The answer to the last question about counters.
-    private let answer = Mutex<[String: UInt64]?>(nil)
+    private let answer = Mutex<[String: UInt64]>([:])
+    /// Signalled when there is one.
+    private let answered: EventFD
 
     /// How long a process may take to be ready, in milliseconds.
     private static let patience: Int64 = 10_000
@@ -32,12 +34,15 @@ final class DeviceChild: Sendable {
         process = try JailedProcess(
             program: program, arguments: ["swvmm", DeviceProcess.argument, id], purpose: "The process of device \"\(id)\"", inherited)
         witness = try VMError.host("keep a pipe") { () throws(SystemError) in try pipe.reader.duplicate() }
+        answered = try VMError.host("make an event") { () throws(SystemError) in try EventFD() }
     }
 
     /// Its process id.
     var processID: Int32 { process.processID }
     /// Becomes readable when the process ends.
     var endDescriptor: Int32 { process.endDescriptor }
+    /// Becomes readable when the process has said something: call `listen` then.
+    var socketDescriptor: Int32 { process.socketDescriptor }
 
     /// Waits until the device is ready to serve, behind a closed jail.
     func waitUntilReady(id: String) throws(VMError) {
@@ -49,7 +54,7 @@ final class DeviceChild: Sendable {
                 let left = deadline - MonotonicTime.now
                 guard left > 0 else { throw VMError(.host, "Device \"\(id)\" was not ready in \(Self.patience / 1000) seconds.") }
                 try poller.wait(timeoutMilliseconds: Int32(clamping: left)) { _ in }
-                switch try take() {
+                switch take() {
                 case .ready: return
                 case .nothing: break
                 case .ended: throw VMError(.host, "Device \"\(id)\" did not start: \(finish(afterMilliseconds: 1000).sentence)")
@@ -69,39 +74,30 @@ final class DeviceChild: Sendable {
     }
 
     /// Reads what the process has said.
-    private func take() throws(SystemError) -> News {
-        guard let messages = try process.takeMessages() else { return .ended }
+    private func take(_ complaint: (String) -> Void = { _ in }) -> News {
+        guard let messages = process.takeMessages() else { return .ended }
         var news = News.nothing
         for message in messages {
             if message["ready"] != nil { news = .ready }
+            if case .string(let sentence)? = message["complaint"] { complaint(sentence) }
             guard case .object(let counters)? = message["counters"] else { continue }
             let counts: [String: UInt64] = counters.compactMapValues { value in
                 if case .integer(let count) = value { UInt64(exactly: count) } else { nil }
             }
             answer.withLock { $0 = counts }
+            answered.signal()
         }
         return news
     }
 
-    /// What the device has counted; what it said last when it does not answer in `milliseconds`.
+    /// Takes what the process has said; `complaint` is told what is wrong with the device. False when it will say no more.
+    func listen(_ complaint: (String) -> Void) -> Bool { take(complaint) != .ended }
+
+    /// What the device has counted; what it said last when it does not answer in `milliseconds`. Somebody has to `listen` meanwhile.
     func counters(within milliseconds: Int64) -> [String: UInt64] {
-        let before = answer.withLock { answer in
-            defer { answer = nil }
-            return answer
-        }
-        guard process.tell(["counters": true]), let poller = try? Poller(),
-            (try? poller.add(process.socketDescriptor, token: 0)) != nil
-        else { return before ?? [:] }
-        let deadline = MonotonicTime.now + milliseconds
-        while true {
-            if let counters = answer.withLock({ $0 }) { return counters }
-            let left = deadline - MonotonicTime.now
-            guard left > 0, (try? poller.wait(timeoutMilliseconds: Int32(clamping: left), { _ in })) != nil, let news = try? take(),
-                news != .ended
-            else { break }
-        }
-        answer.withLock { $0 = $0 ?? before }
-        return before ?? [:]
+        answered.drain()
+        if process.tell(["counters": true]) { _ = answered.wait(timeoutMilliseconds: milliseconds) }
+        return answer.withLock { $0 }
     }
 
     /// Asks the process to end.

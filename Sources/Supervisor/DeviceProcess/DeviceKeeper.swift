@@ -56,11 +56,12 @@ final class DeviceKeeper: Sendable {
     /// Why the VM has to end; nil when it has not.
     var failureReason: VMError? { reason.withLock { $0 } }
 
-    /// From now on ends are noticed. Until then whoever talks to a process sees that it does not answer.
-    func begin() throws(VMError) {
+    /// From now on ends are noticed, and `complaint` learns what is wrong with a device. Until then whoever talks to a process sees that it does
+    /// not answer.
+    func begin(complaint: @escaping @Sendable (_ id: String, _ sentence: String) -> Void) throws(VMError) {
         guard !members.isEmpty else { return }
         let made = try VMError.host("start a thread") { () throws(SystemError) in
-            try WorkerThread(name: "keeper", state: true) { [weak self] _, stop in self?.watch(until: stop) }
+            try WorkerThread(name: "keeper", state: true) { [weak self] _, stop in self?.watch(until: stop, complaint) }
         }
         thread.withLock { $0 = made }
     }
@@ -93,34 +94,45 @@ final class DeviceKeeper: Sendable {
         for member in members { member.finish(afterMilliseconds: 0) }
     }
 
-    /// The others are the members' numbers.
+    /// The others are the members' numbers, and these with a bit more for what their processes say.
     private enum Token {
+        static let said: UInt64 = 1 << 32
         static let stop = UInt64.max
         static let upgrade = UInt64.max - 1
     }
 
-    private func watch(until stop: EventFD) {
+    private func watch(until stop: EventFD, _ complaint: (String, String) -> Void) {
         var ended: Set<Int> = []
+        /// Processes that have hung up but not ended: there is nothing to hear.
+        var silent: Set<Int32> = []
         while true {
             guard let poller = try? Poller(), (try? poller.add(stop.rawValue, token: Token.stop)) != nil,
                 (try? poller.add(wanted.rawValue, token: Token.upgrade)) != nil
             else { return }
             for (index, member) in members.enumerated() where !ended.contains(index) {
-                if let process = member.process { try? poller.add(process.endDescriptor, token: UInt64(index)) }
+                guard let process = member.process else { continue }
+                try? poller.add(process.endDescriptor, token: UInt64(index))
+                if !silent.contains(process.processID) { try? poller.add(process.socketDescriptor, token: UInt64(index) | Token.said) }
             }
             var isStopped = false
             var isWanted = false
             var gone: [Int] = []
+            var talking: [Int] = []
             guard
                 (try? poller.wait { event in
                     switch event.token {
                     case Token.stop: isStopped = true
                     case Token.upgrade: isWanted = true
+                    case Token.said...: talking.append(Int(truncatingIfNeeded: event.token & ~Token.said))
                     default: gone.append(Int(truncatingIfNeeded: event.token))
                     }
                 }) != nil
             else { return }
             if isStopped { return }
+            for index in talking where members.indices.contains(index) {
+                let member = members[index]
+                if let process = member.process, !process.listen({ complaint(member.id, $0) }) { silent.insert(process.processID) }
+            }
             if isWanted { upgradeAll() }
             for index in gone where members.indices.contains(index) {
                 if !handle(members[index]) { ended.insert(index) }

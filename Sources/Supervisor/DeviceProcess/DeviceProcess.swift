@@ -28,7 +28,11 @@ public enum DeviceProcess {
     private static func serve(_ control: ControlLine) throws {
         let (brief, settings) = try DeviceBrief.inherited()
         let log = brief.log
-        LoggingSystem.bootstrap { log.makeHandler(label: $0) }
+        // Only the supervisor of a VM listens to what is wrong; whoever else started us reads it on standard error.
+        let isOwn = brief.isOwn
+        LoggingSystem.bootstrap { label in
+            log.makeHandler(label: label) { if isOwn { control.offer(["complaint": .string($1)]) } }
+        }
         ignoreBrokenPipes()
         var descriptors = PassedDescriptors(inheritedFrom: DeviceBrief.Descriptor.device)
         let witness = try OwnedDescriptor.adopting(inherited: DeviceBrief.Descriptor.witness)

@@ -69,15 +69,16 @@ final class JailedProcess: Sendable {
     private static let longestLine = 65536
 
     /// What the process has said since the last call, but for what only matters when it ends; nil instead when it has hung up.
-    func takeMessages() throws(SystemError) -> [[String: JSONValue]]? {
+    func takeMessages() -> [[String: JSONValue]]? {
         var messages: [[String: JSONValue]] = []
         for _ in 0..<Self.mostReads {
-            let bytes: [UInt8]
-            do throws(SystemError) { bytes = try socket.readSome(4096) } catch {
-                return error.errno == .wouldBlock || !messages.isEmpty ? messages : nil
-            }
-            if bytes.isEmpty { return messages.isEmpty ? nil : messages }
-            state.withLock { state in
+            // Under the lock, or two threads could mix up what they have read.
+            let hasMore = state.withLock { state -> Bool? in
+                let bytes: [UInt8]
+                do throws(SystemError) { bytes = try socket.readSome(4096) } catch {
+                    return error.errno == .wouldBlock ? false : nil
+                }
+                if bytes.isEmpty { return nil }
                 state.text += bytes
                 while let end = state.text.firstIndex(of: UInt8(ascii: "\n")) {
                     let line = Array(state.text[..<end])
@@ -92,7 +93,10 @@ final class JailedProcess: Sendable {
                     }
                 }
                 if state.text.count > Self.longestLine { state.text = [] }
+                return true
             }
+            guard let hasMore else { return messages.isEmpty ? nil : messages }
+            if !hasMore { break }
         }
         return messages
     }
@@ -118,7 +122,7 @@ final class JailedProcess: Sendable {
 
     /// Ends the process, unless it has ended, and says how that was. It is asked by hanging up, and killed when it does not obey in time.
     func finish(afterMilliseconds grace: Int32) -> End {
-        _ = try? takeMessages()
+        _ = takeMessages()
         socket.hangUp()
         return state.withLock { state in
             if let end = state.end { return end }

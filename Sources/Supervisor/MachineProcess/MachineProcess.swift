@@ -45,7 +45,7 @@ public enum MachineProcess {
         }
         let log = LogSettings(level: level, format: format)
         LoggingSystem.bootstrap { label in
-            log.makeHandler(label: label) { control.send(["device": .string($0), "complaint": .string($1)]) }
+            log.makeHandler(label: label) { control.offer(["device": .string($0), "complaint": .string($1)]) }
         }
         ignoreBrokenPipes()
         let channels = MachineServer.Channels(

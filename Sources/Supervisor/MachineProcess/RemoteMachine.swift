@@ -251,7 +251,7 @@ final class RemoteMachine: MachineControl, DeviceHolder {
                 }) != nil
             else { return }
             if listens {
-                let messages = (try? process.takeMessages()) ?? nil
+                let messages = process.takeMessages()
                 for message in messages ?? [] { take(message, events) }
                 if messages == nil {
                     listens = false

@@ -36,12 +36,16 @@ final class RunningVM: ControlledVM {
         attention = try VMError.host("make an event") { () throws(SystemError) in try EventFD() }
     }
 
+    /// Tells clients what is wrong with a device. Whoever noticed has logged it.
+    var complaint: @Sendable (_ id: String, _ sentence: String) -> Void {
+        let hub = hub
+        return { hub.publishDeviceError(id: $0, message: $1) }
+    }
+
     /// Starts the process that the machine is to live in.
     func startProcess(log: LogSettings) throws(VMError) -> RemoteMachine {
-        let hub = hub
         let events = RemoteMachine.Events(
-            lost: { [weak self] id in self?.keeper.withLock { $0 }?.kill(id) },
-            complaint: { hub.publishDeviceError(id: $0, message: $1) })
+            lost: { [weak self] id in self?.keeper.withLock { $0 }?.kill(id) }, complaint: complaint)
         return try RemoteMachine(
             name: settings.name, memorySize: settings.memorySize, policies: settings.policyFiles, log: log, events: events)
     }

@@ -42,7 +42,7 @@ struct VMSession: ~Copyable {
         let resources = plan.resources
         do throws(VMError) {
             if let remote {
-                (machine, local) = (try Self.start(remote, plan, asleep: asleep), nil)
+                (machine, local) = (try Self.start(remote, plan, asleep: asleep, complaint: vm.complaint), nil)
             } else {
                 let made = try Self.start(plan, state: origin.state)
                 (machine, local) = (made, made)
@@ -59,12 +59,15 @@ struct VMSession: ~Copyable {
     }
 
     /// Starts the machine in its process.
-    private static func start(_ machine: RemoteMachine, _ plan: consuming Planner.Plan, asleep: Bool) throws(VMError) -> RemoteMachine {
+    private static func start(
+        _ machine: RemoteMachine, _ plan: consuming Planner.Plan, asleep: Bool,
+        complaint: @escaping @Sendable (_ id: String, _ sentence: String) -> Void
+    ) throws(VMError) -> RemoteMachine {
         let keeper = plan.resources.keeper
         do throws(VMError) {
             keeper.use(machine)
             try machine.assemble(plan.brief, plan.descriptors) { keeper.end(of: $0) }
-            try keeper.begin()
+            try keeper.begin(complaint: complaint)
             try machine.start(asleep: asleep)
             return machine
         } catch {
