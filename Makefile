@@ -55,6 +55,10 @@ test-jail: deps-peers ## Run the representative tests of devices in jailed proce
 soak-jail: deps-peers ## Run boots, cycles and kills with every device in a jailed process
 	@Tests/run soak-jail
 
+.PHONY: fuzz
+fuzz: deps ## Feed vhost-user with what a fuzzer thinks up, a minute for each part
+	@Tests/Fuzz/run
+
 .PHONY: soak
 soak: soak-boot soak-lifecycle soak-jail ## Run every long test
 

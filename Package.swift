@@ -34,6 +34,7 @@ let package = Package(
         .library(name: "Schema", targets: ["Schema"]),
         .library(name: "Virtio", targets: ["Virtio"]),
         .library(name: "Devices", targets: ["Devices"]),
+        .library(name: "VhostUser", targets: ["VhostUser"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),

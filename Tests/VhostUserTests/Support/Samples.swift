@@ -1,4 +1,4 @@
-@testable import VhostUser
+import VhostUser
 
 /// Messages of every kind, with values at the edges of what they can hold.
 enum Samples {

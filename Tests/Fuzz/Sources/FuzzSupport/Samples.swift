@@ -1,0 +1,1 @@
+../../../VhostUserTests/Support/Samples.swift
