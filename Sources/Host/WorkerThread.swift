@@ -65,7 +65,8 @@ public final class Slot<Value: ~Copyable & Sendable>: Sendable {
     }
 }
 
-/// Starts threads with all signals blocked, so that signals go to the thread that handles them, and with a name that `ps` shows.
+/// Starts threads with all signals blocked but those that a thread causes itself, so that signals go to the thread that handles them, and with
+/// a name that `ps` shows.
 struct ThreadStart {
     let name: String
     let body: @Sendable () -> Void
@@ -74,8 +75,9 @@ struct ThreadStart {
         var all = sigset_t()
         var before = sigset_t()
         unsafe sigfillset(&all)
-        // What a thread does to itself cannot wait: a system call that a jail forbids would kill without a word.
-        unsafe sigdelset(&all, SIGSYS)
+        // What a thread does to itself cannot wait: blocked, a system call that a jail forbids or a trap kills without a word, whoever
+        // handles such signals to say one.
+        for signal in [SIGSYS, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV] { unsafe sigdelset(&all, signal) }
         unsafe pthread_sigmask(SIG_SETMASK, &all, &before)
         defer { unsafe pthread_sigmask(SIG_SETMASK, &before, nil) }
         let box = unsafe Unmanaged.passRetained(Box(name, body))

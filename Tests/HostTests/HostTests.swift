@@ -32,6 +32,17 @@ struct HostTests {
         #expect(throws: SystemError("preadv", .invalidArgument)) { try file.read(into: target.span, at: .max) }
     }
 
+    @Test("A worker's thread leaves signals to others, but hears what it causes itself")
+    func workerSignals() throws {
+        let worker = try WorkerThread(name: "signals", state: [Int32]()) { state, _ in
+            var mask = sigset_t()
+            unsafe pthread_sigmask(SIG_BLOCK, nil, &mask)
+            for signal in [SIGTERM, SIGINT, SIGCHLD, SIGSYS, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV]
+            where unsafe sigismember(&mask, signal) == 1 { state.append(signal) }
+        }
+        #expect(worker.stop() == [SIGTERM, SIGINT, SIGCHLD])
+    }
+
     @Test("a worker gives its state back once, and its closing waits for it")
     func workerState() throws {
         let worker = try WorkerThread(name: "a-name-longer-than-the-kernel-keeps", state: 0) { state, stop in
