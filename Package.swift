@@ -28,12 +28,13 @@ let package = Package(
     products: [
         .executable(name: "swvmm", targets: ["swvmm"]),
         .library(name: "Virtqueue", targets: ["Virtqueue"]),
-        // Their types stand in the API of the two below.
+        // Their types stand in the API of those below.
         .library(name: "Host", targets: ["Host"]),
         .library(name: "GuestMemory", targets: ["GuestMemory"]),
         .library(name: "Schema", targets: ["Schema"]),
         .library(name: "Virtio", targets: ["Virtio"]),
         .library(name: "Devices", targets: ["Devices"]),
+        // For Tests/Fuzz.
         .library(name: "VhostUser", targets: ["VhostUser"]),
     ],
     dependencies: [
