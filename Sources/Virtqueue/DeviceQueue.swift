@@ -128,10 +128,8 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
             assertionFailure("completed a chain that is not in flight")
             return
         }
-        if memory.tracksWrites {
-            unsafe chain.state.pointee.markWritable(in: memory)
-            memory.markWritten(ring.usedEntryRange(used.index))
-        }
+        if memory.tracksWrites { unsafe chain.state.pointee.markWritable(in: memory) }
+        let entry = used.index
         if ring.isPacked {
             let flags = Descriptor.usedFlags(wrap: used.wrap) | (written > 0 ? Descriptor.write : 0)
             let word = Descriptor(address: 0, length: written, flags: flags, tag: id).packedSecondWord
@@ -141,6 +139,8 @@ public struct DeviceQueue<Memory: QueueMemory>: ~Copyable {
             ring.store(usedEntry: id, written: written, at: used.index)
             used.index &+= 1
         }
+        // After the write, as everywhere: whoever takes marks at any time has this one before or after, and in both cases what it stands for.
+        if memory.tracksWrites { memory.markWritten(ring.usedEntryRange(entry)) }
         unpublished &+= slots
         if log != nil { unsafe log?.complete(chain.state.pointee.key) }
     }
