@@ -53,7 +53,19 @@ extension GuestMemory {
     ///
     /// A mark comes after its write: what is written while this runs is in this answer or in the next one. What is taken is gone; who fails
     /// to save these pages adds them to the next ones.
-    public func takeWritten() -> PageSet { log?.take() ?? PageSet(pageCount: pageCount) }
+    /// A bit that another process has set where there is no RAM is lost.
+    public func takeWritten() -> PageSet {
+        var pages = PageSet(pageCount: pageCount)
+        // That of other RAM is not ours to take.
+        guard mapping != nil, let log else { return pages }
+        let bits = log.bitmap.take()
+        for region in regions {
+            let size = MemoryExtent.pageSize
+            pages.insert(
+                bits, from: Int(region.guestAddress) / size, count: Int(region.size) / size, at: Int(region.fileOffset) / size)
+        }
+        return pages
+    }
 
     /// Maps and copies the layers.
     func place(_ plan: LayerPlan) throws(SystemError) {

@@ -41,7 +41,8 @@ public final class GuestMemory: QueueMemory, Sendable {
     @usableFromInline let log: WriteLog?
 
     /// Makes RAM for the given guest ranges: ascending, not overlapping, each a non-zero multiple of 4096 bytes. `isShared` makes it a memory
-    /// file, for other processes to map. With `tracksWrites` it keeps note of what devices write, for `takeWritten`.
+    /// file, for other processes to map. With `tracksWrites` it keeps note of what devices write, for `takeWritten`; those in other processes
+    /// find the notes in another memory file.
     public convenience init(ranges: [Range<UInt64>], isShared: Bool = false, tracksWrites: Bool = false) throws(SystemError) {
         try self.init(ranges: ranges, file: isShared ? try Self.makeFile(ranges) : nil, layers: [], tracksWrites: tracksWrites)
     }
@@ -77,18 +78,34 @@ public final class GuestMemory: QueueMemory, Sendable {
         }
     }
 
-    /// RAM that another process made: regions in any order.
-    /// - Throws: EINVAL when they overlap.
-    public init(foreign parts: [ForeignRegion]) throws(SystemError) {
+    /// RAM that another process made: regions in any order. What is written is noted in its `log`, if it wants one.
+    /// - Throws: EINVAL when they overlap; EFBIG when the log has no bits for some of them.
+    public init(foreign parts: [ForeignRegion], log wanted: ForeignLog? = nil) throws(SystemError) {
         foreign = parts.sorted { $0.guestAddress < $1.guestAddress }
-        regions = foreign.map(\.region)
+        let regions = foreign.map(\.region)
+        self.regions = regions
         for (one, next) in zip(regions, regions.dropFirst()) where one.end > next.guestAddress {
             throw SystemError("guest memory", .invalidArgument)
         }
         size = regions.reduce(0) { $0 &+ $1.size }
         file = nil
-        (layers, mapping, log) = ([], nil, nil)
+        (layers, mapping) = ([], nil)
         table = RegionTable(regions)
+        guard let wanted else {
+            log = nil
+            return
+        }
+        guard wanted.bitmap.covers(regions.last?.end ?? 0) else { throw SystemError("write log", .fileTooLarge) }
+        let aliases = wanted.aliases.compactMap { alias in
+            // As far as it lies in one region, beyond which nothing is written.
+            let region = regions.first { alias.guestAddress >= $0.guestAddress && alias.guestAddress < $0.end }
+            return region.map { region in
+                let start = Int(alias.guestAddress - region.guestAddress)
+                let count = min(Int(clamping: alias.size), region.range.count - start)
+                return (range: region.range.slice(from: start, count: count), guestAddress: alias.logAddress)
+            }
+        }
+        log = WriteLog(of: regions, aliases: aliases, in: wanted.bitmap)
     }
 
     /// Mappings of files that restored RAM is made of, at most.
@@ -98,6 +115,11 @@ public final class GuestMemory: QueueMemory, Sendable {
         ranges: [Range<UInt64>], file: consuming OwnedDescriptor?, layers: [MemoryLayer], tracksWrites: Bool
     ) throws(SystemError) {
         let size = try Self.size(of: ranges)
+        let isShared =
+            switch file {
+            case .some(_): true
+            case .none: false
+            }
         // What a boot loader leaves lies below the first boundary of huge pages, here and there: 2 MiB to clear for a few KiB.
         let mapping = try MemoryMapping(guestMemory: size, file: file, hugePagesFrom: MemoryMapping.hugePage)
         self.mapping = mapping
@@ -116,7 +138,8 @@ public final class GuestMemory: QueueMemory, Sendable {
         }
         self.regions = regions
         table = RegionTable(regions)
-        log = tracksWrites ? WriteLog(of: mapping.range) : nil
+        let pageCount = Int((regions.last?.end ?? 0) / UInt64(MemoryExtent.pageSize))
+        log = tracksWrites ? WriteLog(of: regions, in: try WriteBitmap(pageCount: pageCount, isShared: isShared)) : nil
     }
 
     /// The size of RAM with these ranges, in bytes, more than 0; EINVAL for ranges that no RAM can have.
@@ -141,6 +164,10 @@ public final class GuestMemory: QueueMemory, Sendable {
         case .none: nil
         }
     }
+
+    /// The descriptor of the sealed memory file in which other processes note what they write, and its size; nil unless RAM is shared and
+    /// `tracksWrites`. A bit for each page from guest physical address 0 on, the lowest bit of the first byte first.
+    public var rawLog: (descriptor: Int32, size: UInt64)? { log?.bitmap.shared }
 
     /// The host memory behind `count` bytes at guest physical `address`; nil unless all of it lies in one region.
     @inlinable

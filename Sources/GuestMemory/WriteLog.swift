@@ -1,51 +1,49 @@
 import CAtomics
 public import Virtqueue
 
-/// Which pages of RAM somebody other than the guest has written: a bit per page, set from any thread.
+/// Which pages of RAM somebody other than the guest has written: a bit per page of guest physical memory, set from any thread, and from any
+/// process that has the same bitmap.
 @usableFromInline @safe
 final class WriteLog: @unchecked Sendable {
-    // Sendable: the words are only accessed atomically, all else never changes.
-    private let words: UnsafeMutablePointer<UInt64>
-    private let wordCount: Int
-    private let pageCount: Int
-    private let base: UnsafeMutableRawPointer
-    private let size: Int
+    // Sendable: all of it never changes, but for the bitmap, whose words are only accessed atomically.
+    let bitmap: WriteBitmap
+    private let stretches: UnsafeMutablePointer<Stretch>
+    private let count: Int
 
-    /// A log for all of `memory`, which outlives it.
-    init(of memory: HostRange) {
-        unsafe base = memory.base
-        size = memory.count
-        pageCount = memory.count / MemoryExtent.pageSize
-        wordCount = (pageCount + 63) / 64
-        unsafe words = .allocate(capacity: max(wordCount, 1))
-        unsafe words.initialize(repeating: 0, count: wordCount)
+    /// Host memory, and the guest physical address that its first byte is noted under.
+    @safe private struct Stretch {
+        let base: UnsafeMutableRawPointer
+        let size: Int
+        let guestAddress: UInt64
     }
 
-    deinit { unsafe words.deallocate() }
+    /// A log of what is written to `regions`, which outlive it, and of `aliases` once more under other addresses. Pages that the bitmap has
+    /// no bit for are not noted.
+    init(of regions: [MemoryRegion], aliases: [(range: HostRange, guestAddress: UInt64)] = [], in bitmap: WriteBitmap) {
+        self.bitmap = bitmap
+        let all = regions.map { (range: $0.range, guestAddress: $0.guestAddress) } + aliases
+        count = all.count
+        unsafe stretches = .allocate(capacity: max(all.count, 1))
+        for (index, part) in all.enumerated() {
+            let stretch = unsafe Stretch(base: part.range.base, size: part.range.count, guestAddress: part.guestAddress)
+            unsafe (stretches + index).initialize(to: stretch)
+        }
+    }
+
+    deinit { unsafe stretches.deallocate() }
 
     /// Notes that `range` was written. Ranges of other memory are ignored.
     @usableFromInline
     func mark(_ range: HostRange) {
-        let offset = unsafe range.base - base
-        guard range.count > 0, offset >= 0, offset < size else { return }
-        var page = offset / MemoryExtent.pageSize
-        let last = (offset + min(range.count, size - offset) - 1) / MemoryExtent.pageSize
-        while page <= last {
-            let bit = page % 64
-            let length = min(64 - bit, last + 1 - page)
-            unsafe _ = swv_fetch_or_u64(words + page / 64, (UInt64.max >> UInt64(64 - length)) << UInt64(bit))
-            page += length
+        for index in 0..<count {
+            let stretch = unsafe stretches[index]
+            let offset = unsafe range.base - stretch.base
+            let start = max(offset, 0)
+            let end = min(offset &+ range.count, stretch.size)
+            guard start < end else { continue }
+            // An alias may lie at the end of all addresses.
+            let (last, overflow) = stretch.guestAddress.addingReportingOverflow(UInt64(end - 1))
+            if !overflow { bitmap.mark(from: stretch.guestAddress &+ UInt64(start), to: last) }
         }
-    }
-
-    /// The pages that were marked since the last call.
-    func take() -> PageSet {
-        var taken = [UInt64](repeating: 0, count: wordCount)
-        for index in 0..<wordCount where unsafe swv_load_u64(words + index) != 0 {
-            taken[index] = unsafe swv_exchange_u64(words + index, 0)
-        }
-        var pages = PageSet(pageCount: pageCount)
-        pages.insert(bitmap: taken, at: 0)
-        return pages
     }
 }

@@ -112,4 +112,7 @@ extension OwnedDescriptor {
             fcntl(raw, SWV_F_ADD_SEALS, SWV_F_SEAL_SHRINK | SWV_F_SEAL_GROW | SWV_F_SEAL_SEAL)
         }
     }
+
+    /// Whether it is a memory file that nobody can shrink any more, so that a mapping of it never faults: of ordinary pages, and sealed.
+    public borrowing func isSealedMemory() -> Bool { swv_is_sealed_memory(rawValue) != 0 }
 }

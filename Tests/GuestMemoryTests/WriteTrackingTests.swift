@@ -1,3 +1,4 @@
+import Glibc
 import Host
 import TestSupport
 import Testing
@@ -28,6 +29,53 @@ struct WriteTrackingTests {
         memory.markWritten(try #require(memory.range(at: 0, count: 0x10000)))
         memory.markWritten(try MemoryMapping(anonymous: 4096).range)
         #expect(memory.takeWritten().runs == extents([(0, 16)]))
+    }
+
+    @Test("RAM that other processes map has its notes where they find them, by guest address")
+    func shared() throws {
+        // The second region neither begins nor lies where whole words of bits do.
+        let ranges: [Range<UInt64>] = [0..<0x21000, 0x25000..<0x80000, 0x1_0000_0000..<0x1_0005_0000]
+        let memory = try GuestMemory(ranges: ranges, isShared: true, tracksWrites: true)
+        #expect(try GuestMemory(ranges: ranges, isShared: true).rawLog == nil)
+        #expect(try GuestMemory(ranges: ranges, tracksWrites: true).rawLog == nil)
+        let log = try #require(memory.rawLog)
+        let theirs = OwnedDescriptor(owning: dup(log.descriptor))
+        let words = try MemoryMapping(theirs, count: Int(log.size))
+        #expect(log.size == (0x10_0050 + 63) / 64 * 8)
+        memory.store(UInt8(1), at: 0x20fff)
+        memory.store(UInt8(1), at: 0x25000)
+        memory.store(UInt8(1), at: 0x1_0004_0000)
+        #expect(words.range.load(at: 4, as: UInt8.self) == 0b10_0001)
+        #expect(words.range.load(at: 0x2_0008, as: UInt8.self) == 1)
+        // A page that there is, one between regions, and one more.
+        words.range.store(UInt8(0x80), at: 0x2_0000)
+        words.range.store(UInt8(0b0001_1110), at: 4)
+        words.range.store(UInt8(1), at: 5)
+        #expect(memory.takeWritten().runs == extents([(0x28 - 4, 1), (0x7c + 7, 1), (0x7c + 0x40, 1)]))
+        #expect(memory.takeWritten().isEmpty)
+        #expect((0..<words.range.count / 8).allSatisfy { words.range.load(at: $0 * 8, as: UInt64.self) == 0 })
+    }
+
+    @Test("A log of another process must be sealed memory, long enough, with bits for all of RAM")
+    func foreign() throws {
+        let ram = try GuestMemory(ranges: [0..<0x10_0000], isShared: true)
+        let region = try ForeignRegion(
+            guestAddress: 0x40_0000, size: 0x10_0000, file: OwnedDescriptor(owning: dup(try #require(ram.rawFileDescriptor))),
+            fileOffset: 0)
+        func bitmap(size: UInt64, offset: UInt64 = 0, isSealed: Bool = true) throws -> WriteBitmap {
+            let file = try makeMemoryFile(name: "log", size: 4096)
+            if isSealed { try file.seal() }
+            return try WriteBitmap(foreign: file, size: size, offset: offset)
+        }
+        for (size, offset) in [(0, 0), (4097, 0), (1, 4096), (.max, 0), (.max, 1), (1, .max)] as [(UInt64, UInt64)] {
+            #expect(throws: SystemError.self) { try bitmap(size: size, offset: offset) }
+        }
+        #expect(throws: SystemError.self) { try bitmap(size: 4096, isSealed: false) }
+        // 0x500 pages take 160 bytes.
+        #expect(throws: SystemError.self) { try GuestMemory(foreign: [region], log: ForeignLog(try bitmap(size: 159))) }
+        let memory = try GuestMemory(foreign: [region], log: ForeignLog(try bitmap(size: 160, offset: 3936)))
+        #expect(memory.tracksWrites && memory.takeWritten().isEmpty)
+        memory.store(UInt8(7), at: 0x4f_ffff)
     }
 
     struct Case: Sendable, CustomTestStringConvertible {

@@ -17,6 +17,7 @@
 #include <sys/timerfd.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 // memfd_create(2) and its seals stand behind _GNU_SOURCE in libc's headers.
@@ -31,6 +32,14 @@ int pthread_setname_np(pthread_t thread, const char *name);
 #define SWV_F_SEAL_SEAL 0x1
 #define SWV_F_SEAL_SHRINK 0x2
 #define SWV_F_SEAL_GROW 0x4
+
+// Whether a descriptor is of memory that can be touched for ever: a memory file of ordinary pages that nobody can shrink. Huge pages may run
+// out where a hole was punched, which the kernel tells with SIGBUS.
+static inline int swv_is_sealed_memory(int fd) {
+    struct statfs status;
+    int seals = fcntl(fd, 1034 /* F_GET_SEALS */);
+    return seals >= 0 && (seals & SWV_F_SEAL_SHRINK) != 0 && fstatfs(fd, &status) == 0 && status.f_type == 0x01021994 /* TMPFS_MAGIC */;
+}
 
 // Renames, but never over something. File systems that cannot promise it (9p among them) get the next best: a look before the rename.
 static inline int swv_rename_exclusively(const char *old_path, const char *new_path) {

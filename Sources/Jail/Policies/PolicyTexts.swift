@@ -28,6 +28,8 @@ extension Policy {
         fcntl arg1=4                      # F_SETFL
         fcntl arg1=1030                   # F_DUPFD_CLOEXEC
         fcntl arg1=1033                   # F_ADD_SEALS
+        fcntl arg1=1034                   # F_GET_SEALS
+        fstatfs                           # whether a log of writes is in ordinary memory
         newfstatat arg3=0x1000            # AT_EMPTY_PATH: of a descriptor
         statx arg2&0x1000=0x1000          # the same
         recvmsg
