@@ -62,10 +62,13 @@ struct BackendMemory {
         return nil
     }
 
-    /// The regions as RAM for a device; nil when there are none.
-    func guestMemory() throws(VhostUserError) -> GuestMemory? {
+    /// The regions as RAM for a device, which notes in the log what it writes; nil when there are none.
+    func guestMemory(log: ForeignLog?) throws(VhostUserError) -> GuestMemory? {
         guard !regions.isEmpty else { return nil }
-        do { return try GuestMemory(foreign: regions.map(\.mapping)) } catch {
+        do { return try GuestMemory(foreign: regions.map(\.mapping), log: log) } catch {
+            if log != nil, error.errno == .fileTooLarge {
+                throw .violation("SET_LOG_BASE has brought a log with no bits for the last of RAM.")
+            }
             throw .violation("The memory regions cannot be put together (\(error)).")
         }
     }

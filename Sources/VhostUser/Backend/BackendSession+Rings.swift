@@ -24,7 +24,7 @@ extension BackendSession {
             guard same == old else { throw .violation("SET_VRING_ADDR moves queue \(index) while it is running.") }
         }
         rings[index].addresses = addresses
-        try settle(index)
+        if try !followLog() { try settle(index) }
     }
 
     mutating func setKick(_ ring: RingDescriptor, _ event: EventFD?) throws(VhostUserError) {
@@ -188,10 +188,11 @@ extension BackendSession {
     mutating func changeMemory(_ change: (inout BackendMemory) throws(VhostUserError) -> Void) throws(VhostUserError) {
         var new = table
         try change(&new)
-        let newMemory = try new.guestMemory()
+        let wanted = writeLog(new)
+        let newMemory = try new.guestMemory(log: wanted)
         let running = rings.indices.filter { rings[$0].isRunning }
         for index in running { try halt(index) }
-        (table, memory) = (new, newMemory)
+        (table, memory, usedLog) = (new, newMemory, wanted)
         // Also those that have waited for RAM.
         try startAll()
     }

@@ -24,6 +24,11 @@ struct BackendSession: ~Copyable {
     private var isAcknowledged = false
     /// Where requests in flight are noted; nil while nobody wants to know.
     var inFlight: InFlightMemory?
+    /// Where the front-end wants to see what the device writes, and whether it does now.
+    var logBitmap: WriteBitmap?
+    var isLogging = false
+    /// What `memory` was made with of that.
+    var usedLog: ForeignLog?
     /// The state that is to be loaded.
     var incomingState: OwnedDescriptor?
     /// Why the last state was refused.
@@ -44,8 +49,10 @@ struct BackendSession: ~Copyable {
         signals = BackendSignals(queueCount: rings.count, report: report)
     }
 
-    /// What is offered: the device's features, and that the protocol has features of its own.
-    private var offered: UInt64 { device.features.subtracting(device.frontEndFeatures).rawValue | ProtocolFeatures.announcement }
+    /// What is offered: the device's features, that the protocol has features of its own, and a log.
+    private var offered: UInt64 {
+        device.features.subtracting(device.frontEndFeatures).rawValue | ProtocolFeatures.announcement | ProtocolFeatures.logging
+    }
 
     /// Does what a message asks, and answers it.
     ///
@@ -85,6 +92,11 @@ struct BackendSession: ~Copyable {
         case .getQueueCount: return .number(UInt64(rings.count))
         case .getMaxMemorySlots: return .number(UInt64(FrontEndMessage.mostRegions))
         case .setMemoryTable(let regions): try setMemory(regions, &descriptors)
+        case .setLogBase(let log):
+            try setLog(log, &descriptors)
+            return .number(0)
+        // Nobody is woken for every page: who wants to know looks at the log.
+        case .setLogEvent: _ = descriptors.takeFirst()
         case .addMemoryRegion(let region): try addMemory(region, &descriptors)
         case .removeMemoryRegion(let region): try changeMemory { (table) throws(VhostUserError) in try table.remove(region) }
         case .setRingSize(let ring): try setSize(ring)
@@ -127,12 +139,15 @@ struct BackendSession: ~Copyable {
         guard wanted & ~offered == 0 else {
             throw .violation("SET_FEATURES has 0x\(String(wanted & ~offered, radix: 16)), which was not offered.")
         }
-        let new = Features(rawValue: wanted & ~ProtocolFeatures.announcement)
+        let new = Features(rawValue: wanted & ~(ProtocolFeatures.announcement | ProtocolFeatures.logging))
         if new != features, rings.contains(where: \.isRunning) {
             throw .violation("SET_FEATURES changes what was negotiated while rings run.")
         }
         if new != features { isAcknowledged = false }
         features = new
+        // No driver negotiates this one, and it may change at any time.
+        isLogging = wanted & ProtocolFeatures.logging != 0
+        try followLog()
         // Without features of the protocol there is no SET_VRING_ENABLE, and rings are born enabled.
         if wanted & ProtocolFeatures.announcement == 0 {
             for index in rings.indices { rings[index].isEnabled = true }

@@ -34,6 +34,8 @@ public enum BackEndReply: Sendable, Equatable {
         case .getRingBase: reply = RingState(&reader).map { .ring($0) }
         case .getConfiguration: reply = payload.isEmpty ? .configuration(nil) : ConfigurationAccess(&reader).map { .configuration($0) }
         case .getInFlight: reply = InFlightDescription(&reader).map { .inFlight($0) }
+        // The specification has no payload for it, and back-ends differ: none, a 0, what the request had.
+        case .setLogBase: reply = payload.isEmpty ? .number(0) : reader.uint64().map { .number($0) }
         case .getReason: reply = .reason(StateRefusal(&reader))
         default: reply = reader.uint64().map { .number($0) }
         }

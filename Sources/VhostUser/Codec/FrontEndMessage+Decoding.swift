@@ -26,7 +26,7 @@ extension FrontEndMessage {
     var descriptors: ClosedRange<Int> {
         switch self {
         case .setMemoryTable(let regions): regions.count...regions.count
-        case .addMemoryRegion, .setBackendRequestSocket, .setInFlight, .setDeviceStateDescriptor: 1...1
+        case .addMemoryRegion, .setBackendRequestSocket, .setInFlight, .setDeviceStateDescriptor, .setLogBase, .setLogEvent: 1...1
         // Old front-ends send the region's once more.
         case .removeMemoryRegion: 0...1
         case .setRingKick(let ring), .setRingCall(let ring), .setRingError(let ring): ring.isPresent ? 1...1 : 0...0
@@ -41,6 +41,8 @@ extension FrontEndMessage {
         case .setOwner: .setOwner
         case .resetOwner: .resetOwner
         case .setMemoryTable: memoryTable(&reader).map { .setMemoryTable($0) }
+        case .setLogBase: LogDescription(&reader).map { .setLogBase($0) }
+        case .setLogEvent: ignoring(&reader, .setLogEvent)
         case .setRingSize: RingState(&reader).map { .setRingSize($0) }
         case .setRingAddresses: RingAddresses(&reader).map { .setRingAddresses($0) }
         case .setRingBase: RingState(&reader).map { .setRingBase($0) }

@@ -7,6 +7,8 @@ extension FrontEndMessage {
         case .setOwner: .setOwner
         case .resetOwner: .resetOwner
         case .setMemoryTable: .setMemoryTable
+        case .setLogBase: .setLogBase
+        case .setLogEvent: .setLogEvent
         case .setRingSize: .setRingSize
         case .setRingAddresses: .setRingAddresses
         case .setRingBase: .setRingBase
@@ -41,7 +43,7 @@ extension FrontEndMessage {
         var writer = PayloadWriter()
         switch self {
         case .getFeatures, .setOwner, .resetOwner, .getProtocolFeatures, .getQueueCount, .setBackendRequestSocket, .resetDevice,
-            .getMaxMemorySlots, .getStatus, .checkDeviceState, .getReason:
+            .getMaxMemorySlots, .getStatus, .checkDeviceState, .getReason, .setLogEvent:
             break
         case .setFeatures(let value), .setProtocolFeatures(let value), .setStatus(let value): writer.append(value)
         case .setRingSize(let ring), .setRingBase(let ring), .getRingBase(let ring), .setRingEnable(let ring): ring.write(to: &writer)
@@ -54,6 +56,7 @@ extension FrontEndMessage {
         case .addMemoryRegion(let region), .removeMemoryRegion(let region):
             writer.append(UInt64(0))
             region.write(to: &writer)
+        case .setLogBase(let log): log.write(to: &writer)
         case .getConfiguration(let access), .setConfiguration(let access): access.write(to: &writer)
         case .getInFlight(let region), .setInFlight(let region): region.write(to: &writer)
         case .setDeviceStateDescriptor(let transfer): transfer.write(to: &writer)

@@ -5,6 +5,8 @@ public enum FrontEndMessage: Sendable, Equatable {
     case setOwner
     case resetOwner
     case setMemoryTable([MemoryRegionDescription])
+    case setLogBase(LogDescription)
+    case setLogEvent
     case setRingSize(RingState)
     case setRingAddresses(RingAddresses)
     case setRingBase(RingState)
@@ -35,8 +37,8 @@ public enum FrontEndMessage: Sendable, Equatable {
 
 /// The numbers of the requests.
 public enum FrontEndRequest: UInt32, Sendable, CaseIterable {
-    case getFeatures = 1, setFeatures, setOwner, resetOwner, setMemoryTable
-    case setRingSize = 8, setRingAddresses, setRingBase, getRingBase, setRingKick, setRingCall, setRingError
+    case getFeatures = 1, setFeatures, setOwner, resetOwner, setMemoryTable, setLogBase, setLogEvent
+    case setRingSize, setRingAddresses, setRingBase, getRingBase, setRingKick, setRingCall, setRingError
     case getProtocolFeatures, setProtocolFeatures, getQueueCount, setRingEnable
     case setBackendRequestSocket = 21
     case getConfiguration = 24, setConfiguration
@@ -57,6 +59,8 @@ public enum FrontEndRequest: UInt32, Sendable, CaseIterable {
         case .setOwner: "SET_OWNER"
         case .resetOwner: "RESET_OWNER"
         case .setMemoryTable: "SET_MEM_TABLE"
+        case .setLogBase: "SET_LOG_BASE"
+        case .setLogEvent: "SET_LOG_FD"
         case .setRingSize: "SET_VRING_NUM"
         case .setRingAddresses: "SET_VRING_ADDR"
         case .setRingBase: "SET_VRING_BASE"
@@ -89,8 +93,8 @@ public enum FrontEndRequest: UInt32, Sendable, CaseIterable {
     /// Whether the request has an answer of its own; the others are answered only where REPLY_ACK asks for it.
     public var hasReply: Bool {
         switch self {
-        case .getFeatures, .getProtocolFeatures, .getQueueCount, .getRingBase, .getConfiguration, .getInFlight, .getMaxMemorySlots,
-            .getStatus, .setDeviceStateDescriptor, .checkDeviceState, .getReason:
+        case .getFeatures, .setLogBase, .getProtocolFeatures, .getQueueCount, .getRingBase, .getConfiguration, .getInFlight,
+            .getMaxMemorySlots, .getStatus, .setDeviceStateDescriptor, .checkDeviceState, .getReason:
             true
         default: false
         }

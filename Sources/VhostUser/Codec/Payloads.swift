@@ -34,8 +34,10 @@ public struct RingAddresses: Sendable, Equatable {
     public var deviceArea: UInt64
     /// The driver area ("available ring").
     public var driverArea: UInt64
-    /// Guest address for logging.
+    /// The guest address under which writes to the device area are logged.
     public var log: UInt64
+    /// Bit 0 of the flags: the log address is meant (VHOST_VRING_F_LOG).
+    static let isLogged: UInt32 = 1
 
     /// Addresses.
     public init(index: UInt32, flags: UInt32 = 0, descriptorArea: UInt64, deviceArea: UInt64, driverArea: UInt64, log: UInt64 = 0) {

@@ -8,6 +8,8 @@ public struct ProtocolFeatures: OptionSet, Sendable, Hashable {
 
     /// MQ (0): GET_QUEUE_NUM tells how many queues there are.
     public static let multiQueue = ProtocolFeatures(bit: 0)
+    /// LOG_SHMFD (1): what the device writes is noted in memory that the front-end passes.
+    public static let logMemory = ProtocolFeatures(bit: 1)
     /// REPLY_ACK (3): any message can ask how it went.
     public static let replyAck = ProtocolFeatures(bit: 3)
     /// BACKEND_REQ (5): a second socket, on which the back-end asks.
@@ -30,9 +32,13 @@ public struct ProtocolFeatures: OptionSet, Sendable, Hashable {
     /// What our back-ends serve to everybody.
     static let servedToAll: ProtocolFeatures = [
         .multiQueue, .replyAck, .backendRequests, .configuration, .inFlight, .resetDevice, .memorySlots, .status, .deviceState,
+        .logMemory,
     ]
 
     /// The bit of the device's features with which a back-end says that the protocol has features of its own
     /// (VHOST_USER_F_PROTOCOL_FEATURES).
     public static let announcement: UInt64 = 1 << 30
+
+    /// The bit of the device's features with which a front-end turns the log of writes on and off (VHOST_F_LOG_ALL). No driver sees it.
+    public static let logging: UInt64 = 1 << 26
 }

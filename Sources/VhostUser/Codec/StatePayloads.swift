@@ -33,6 +33,27 @@ public struct InFlightDescription: Sendable, Equatable {
     }
 }
 
+/// Where the bits lie that tell which pages of the guest the back-end has written (vhost-user, Log description).
+public struct LogDescription: Sendable, Equatable {
+    /// Bytes that belong to it.
+    public var size: UInt64
+    /// Where it begins in its file.
+    public var offset: UInt64
+
+    /// A description.
+    public init(size: UInt64, offset: UInt64) {
+        self.size = size
+        self.offset = offset
+    }
+
+    init?(_ reader: inout PayloadReader) {
+        guard let size = reader.uint64(), let offset = reader.uint64() else { return nil }
+        self.init(size: size, offset: offset)
+    }
+
+    func write(to writer: inout PayloadWriter) { for value in [size, offset] { writer.append(value) } }
+}
+
 /// What SET_DEVICE_STATE_FD is to begin (vhost-user, Device state transfer parameters).
 public struct DeviceStateTransfer: Sendable, Equatable {
     /// Which way a state goes.

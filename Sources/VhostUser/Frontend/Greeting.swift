@@ -6,11 +6,14 @@ struct Greeting {
     let features: Features
     let hasProtocolFeatures: Bool
     let protocolFeatures: ProtocolFeatures
+    /// Whether the back-end can note what it writes to RAM.
+    let canLog: Bool
 
     init(_ connection: BackEndConnection, _ profile: FrontendProfile) throws(VhostUserError) {
         let offered = try connection.number(.getFeatures)
         hasProtocolFeatures = offered & ProtocolFeatures.announcement != 0
-        features = Features(rawValue: offered & ~ProtocolFeatures.announcement).subtracting(profile.withheld)
+        features =
+            Features(rawValue: offered & ~(ProtocolFeatures.announcement | ProtocolFeatures.logging)).subtracting(profile.withheld)
         guard features.contains(.version1) else {
             throw VhostUserError(.device, "The back-end does not offer VIRTIO_F_VERSION_1, and legacy devices are not served.")
         }
@@ -21,6 +24,7 @@ struct Greeting {
             if common.contains(.replyAck) { connection.acknowledgeAll() }
         }
         protocolFeatures = common
+        canLog = common.contains(.logMemory) && offered & ProtocolFeatures.logging != 0
         guard profile.configurationSize == 0 || common.contains(.configuration) || profile.configuration.count >= profile.configurationSize
         else {
             throw VhostUserError(.device, "The back-end has no configuration space (VHOST_USER_PROTOCOL_F_CONFIG).")

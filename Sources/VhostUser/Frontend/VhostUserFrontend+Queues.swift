@@ -58,11 +58,28 @@ extension VhostUserFrontend {
 
     /// Tells the back-end what was negotiated, unless it knows.
     func announceFeatures(_ state: inout State) throws(VhostUserError) {
-        guard let features = state.features, state.progress.features != features else { return }
+        guard let features = state.features else { return }
         let link = link
         let announcement = link.greeting.hasProtocolFeatures ? ProtocolFeatures.announcement : 0
-        try link.connection.send(.setFeatures(features.intersection(backEndFeatures).rawValue | announcement))
-        state.progress.features = features
+        let logging = try shareLog(&state) ? ProtocolFeatures.logging : 0
+        let word = features.intersection(backEndFeatures).rawValue | announcement | logging
+        guard state.progress.features != word else { return }
+        try link.connection.send(.setFeatures(word))
+        state.progress.features = word
+    }
+
+    /// Gives the back-end the log in which RAM wants to find what it writes, unless it has it; whether there is one.
+    private func shareLog(_ state: inout State) throws(VhostUserError) -> Bool {
+        guard let memory = state.memory, let log = memory.rawLog else { return false }
+        guard state.progress.logged !== memory else { return true }
+        let link = link
+        guard link.greeting.canLog else {
+            throw VhostUserError(.device, "The back-end cannot log what it writes (VHOST_USER_PROTOCOL_F_LOG_SHMFD, VHOST_F_LOG_ALL).")
+        }
+        // What it answers says nothing: some give the size back.
+        _ = try link.connection.number(.setLogBase(LogDescription(size: log.size, offset: 0)), passing: [log.descriptor])
+        state.progress.logged = memory
+        return true
     }
 
     /// Brings the back-end to where the driver's set-up is. What it knows already is not said again, so that this may fail half-way and be
@@ -127,6 +144,7 @@ extension VhostUserFrontend {
         }
         let configuration = queue.configuration
         let format = (state.features ?? []).ring.format
+        if isRecovery { markRing(configuration, format, state.memory) }
         var position = queue.position
         if isRecovery, format == .split, let used: UInt16 = state.memory?.load(at: configuration.deviceArea &+ 2) {
             // What the driver has been told of is done; what was in flight beyond stands in the notes. A packed queue's place stands there, too.
@@ -137,8 +155,9 @@ extension VhostUserFrontend {
         try connection.send(
             .setRingAddresses(
                 RingAddresses(
-                    index: number, descriptorArea: user(configuration.descriptorArea), deviceArea: user(configuration.deviceArea),
-                    driverArea: user(configuration.driverArea))))
+                    index: number, flags: state.progress.logged == nil ? 0 : RingAddresses.isLogged,
+                    descriptorArea: user(configuration.descriptorArea),
+                    deviceArea: user(configuration.deviceArea), driverArea: user(configuration.driverArea), log: configuration.deviceArea)))
         try connection.send(.setRingCall(RingDescriptor(index: number, isPresent: true)), passing: [call.rawValue])
         try connection.send(.setRingKick(RingDescriptor(index: number, isPresent: true)), passing: [queue.kick.rawValue])
         // Without features of the protocol rings are born enabled.
@@ -148,6 +167,17 @@ extension VhostUserFrontend {
         queue.kick.signal()
         // What was used before the other back-end ended may have been announced to nobody.
         if isRecovery { call.signal() }
+    }
+
+    /// What the other back-end wrote to its ring at last it may not have logged any more. Its buffers come again.
+    private func markRing(_ configuration: QueueConfiguration, _ format: RingFormat, _ memory: GuestMemory?) {
+        guard let memory, memory.tracksWrites else { return }
+        var areas: [(RingArea, UInt64)] = [(.device, configuration.deviceArea)]
+        if format == .packed { areas.append((.descriptor, configuration.descriptorArea)) }
+        for (area, address) in areas {
+            let count = format.byteCount(of: area, size: configuration.size)
+            if let range = memory.range(at: address, count: count) { memory.markWritten(range) }
+        }
     }
 
     /// Takes a queue back, if the back-end has it: the queue as it stands now.

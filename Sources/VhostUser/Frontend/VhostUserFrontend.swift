@@ -14,6 +14,7 @@ public final class VhostUserFrontend: VirtioDevice {
     /// What of the protocol we use where the back-end has it.
     static let wanted: ProtocolFeatures = [
         .multiQueue, .replyAck, .backendRequests, .configuration, .inFlight, .resetDevice, .status, .deviceState, .control,
+        .logMemory,
     ]
 
     /// What the driver has set up, and how much of it the back-end knows.
@@ -40,8 +41,11 @@ public final class VhostUserFrontend: VirtioDevice {
 
     /// How much a back-end knows.
     struct Progress: Sendable {
-        var features: Features?
+        /// The word that it got.
+        var features: UInt64?
         var memory: GuestMemory?
+        /// The RAM whose log it has.
+        var logged: GuestMemory?
         var hasInFlight = false
         var started: Set<Int> = []
         var isReady = false
@@ -112,6 +116,9 @@ public final class VhostUserFrontend: VirtioDevice {
             try refreshSpace()
         }
     }
+
+    /// Whether the back-end can note what it writes to RAM that `tracksWrites`.
+    public var canLogWrites: Bool { link.greeting.canLog }
 
     // MARK: Its life
 

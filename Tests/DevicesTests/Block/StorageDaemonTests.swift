@@ -1,4 +1,5 @@
 import Glibc
+import GuestMemory
 import Host
 import Testing
 import VhostUser
@@ -51,11 +52,7 @@ struct StorageDaemonTests {
     @Test("A qcow2 disk is written and read back through our front-end, also across sleep", arguments: [1, 2])
     func disk(_ queues: Int) throws {
         let daemon = try StorageDaemon(queues: queues)
-        var profile = FrontendProfile(.block, label: "disk", queueCount: queues, queueSize: 128)
-        profile.configurationSize = BlockSettings.configurationSpaceSize
-        profile.isStateless = true
-        profile.withheld = [.ringPacked]
-        let frontend = try VhostUserFrontend(try daemon.connect(), profile)
+        let frontend = try frontend(daemon, queues)
         let harness = try DeviceHarness(frontend)
         #expect(harness.configuration(at: 0, as: UInt64.self) == 16 << 11)
         try harness.activate()
@@ -74,6 +71,37 @@ struct StorageDaemonTests {
         try harness.reset()
         try harness.activate()
         #expect(try run(harness, BlockHarness.Kind.read, 100, 0, input: 512).status == 0)
+    }
+
+    @Test("It marks what it writes in our log")
+    func log() throws {
+        let daemon = try StorageDaemon(queues: 3)
+        let frontend = try frontend(daemon, 3)
+        #expect(frontend.canLogWrites)
+        let harness = try DeviceHarness(frontend, megabytes: 8, tracksWrites: true)
+        try harness.activate()
+        let watch = try WriteWatch(harness)
+        for queue in 0..<3 {
+            let header = DriverBuffer(address: harness.place(BlockHarness.header(BlockHarness.Kind.read, sector: 0)), count: 16)
+            let data = DriverBuffer(address: harness.allocate(65536, alignment: 4096), count: 65536)
+            // Zeros are read, which the watch would not see.
+            harness.memory.write([UInt8](repeating: 1, count: 65536), at: data.address)
+            let status = DriverBuffer(address: harness.place([0xff], alignment: 4096), count: 1)
+            try watch.begin()
+            let token = try #require(try harness.submit(queue: queue, readable: [header], writable: [data, status]))
+            _ = try harness.wait(queue: queue, token)
+            #expect(harness.bytes(at: status.address, count: 1) == [0])
+            try watch.expect(
+                WriteWatch.pages(data.address, 65536).union(WriteWatch.pages(status.address, 1)), "read through queue \(queue)")
+        }
+    }
+
+    private func frontend(_ daemon: StorageDaemon, _ queues: Int) throws -> VhostUserFrontend {
+        var profile = FrontendProfile(.block, label: "disk", queueCount: queues, queueSize: 128)
+        profile.configurationSize = BlockSettings.configurationSpaceSize
+        profile.isStateless = true
+        profile.withheld = [.ringPacked]
+        return try VhostUserFrontend(try daemon.connect(), profile)
     }
 
     private func run(

@@ -50,7 +50,8 @@ final class DeviceHarness {
     private var kicks: [EventFD] = []
     private var used: [[UInt16: UInt32]]
     private let poller: Poller
-    private let firstBuffer: UInt64
+    /// What lies below it are rings and indirect tables.
+    let firstBuffer: UInt64
     private var nextBuffer: UInt64
     /// Queues that the device has given back, while it sleeps.
     private var resting: QueueSet?
@@ -59,10 +60,11 @@ final class DeviceHarness {
     static let patience: UInt64 = 30_000_000_000
 
     /// Sets up rings for all queues of a device (or the first `queues`), and acknowledges `features` (by default all that are offered), but
-    /// for what `rings` says about rings.
-    init(_ device: any VirtioDevice, rings: Rings = Rings(), features wanted: Features? = nil, queues: Int? = nil, megabytes: Int = 64)
-        throws
-    {
+    /// for what `rings` says about rings. With `tracksWrites` its memory notes what the device writes.
+    init(
+        _ device: any VirtioDevice, rings: Rings = Rings(), features wanted: Features? = nil, queues: Int? = nil, megabytes: Int = 64,
+        tracksWrites: Bool = false
+    ) throws {
         isRemote = rings.isRemote
         if rings.isRemote {
             let remote = try RemoteDevice(device)
@@ -71,7 +73,8 @@ final class DeviceHarness {
         } else {
             self.device = device
         }
-        memory = try GuestMemory(ranges: [0..<UInt64(megabytes) << 20], isShared: rings.isRemote || device is VhostUserFrontend)
+        memory = try GuestMemory(
+            ranges: [0..<UInt64(megabytes) << 20], isShared: rings.isRemote || device is VhostUserFrontend, tracksWrites: tracksWrites)
         interrupts = try TestInterrupts()
         var features = wanted ?? device.features
         func set(_ bit: Features, _ on: Bool) { if on { features.insert(bit) } else { features.remove(bit) } }
@@ -195,6 +198,9 @@ final class DeviceHarness {
         try device.startQueue(queue)
         return true
     }
+
+    /// The queues that have rings.
+    var queueCount: Int { configurations.count }
 
     /// The registers of a queue: where its rings lie.
     func queueConfiguration(_ index: Int) -> QueueConfiguration { configurations[index] }

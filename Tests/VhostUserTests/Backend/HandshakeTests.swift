@@ -28,9 +28,9 @@ struct HandshakeTests {
     /// What QEMU does until its guest's driver is ready.
     private func greetAsQEMU(_ driver: RawDriver, _ service: Service, channel: Int32) throws {
         let peer = driver.peer
-        let offered = service.device.features.rawValue | 1 << 30
+        let offered = service.device.features.rawValue | 1 << 30 | 1 << 26
         #expect(try peer.ask(.getFeatures) == .number(offered))
-        let protocolFeatures: UInt64 = 1 << 0 | 1 << 3 | 1 << 5 | 1 << 9 | 1 << 12 | 1 << 13 | 1 << 15 | 1 << 16 | 1 << 19
+        let protocolFeatures: UInt64 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 5 | 1 << 9 | 1 << 12 | 1 << 13 | 1 << 15 | 1 << 16 | 1 << 19
         #expect(try peer.ask(.getProtocolFeatures) == .number(protocolFeatures))
         try peer.send(.setProtocolFeatures(protocolFeatures & ~(1 << 13)))
         #expect(try peer.ask(.getQueueCount) == .number(2))

@@ -24,7 +24,7 @@ struct Misdeed: Sendable, CustomTestStringConvertible {
         }
     }
 
-    static let all = framing + negotiation + rings + running + MemoryMisdeeds.all
+    static let all = framing + negotiation + rings + running + MemoryMisdeeds.all + LogMisdeeds.all
 
     // MARK: Single messages
 
@@ -75,7 +75,7 @@ struct Misdeed: Sendable, CustomTestStringConvertible {
 
     private static let negotiation = [
         Misdeed("A feature that was not offered", "SET_FEATURES has 0x8000000000000000", .setFeatures(1 << 63 | 1 << 32)),
-        Misdeed("A protocol feature that was not offered", "SET_PROTOCOL_FEATURES has 0x2", .setProtocolFeatures(0b1011)),
+        Misdeed("A protocol feature that was not offered", "SET_PROTOCOL_FEATURES has 0x4", .setProtocolFeatures(0b1111)),
         Misdeed("A status of more than 8 bits", "SET_STATUS has 256", .setStatus(256)),
         Misdeed("A channel without its socket", "SET_BACKEND_REQ_FD came with 0", .setBackendRequestSocket),
         Misdeed("Configuration space past the end", "GET_CONFIG with") {

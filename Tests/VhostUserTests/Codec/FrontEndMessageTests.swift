@@ -20,7 +20,7 @@ struct FrontEndMessageTests {
     private func isMessage(_ message: FrontEndMessage, _ count: Int) -> Bool {
         switch message {
         // It may carry a number that means nothing.
-        case .setBackendRequestSocket: count == 8
+        case .setBackendRequestSocket, .setLogEvent: count == 8
         // A question may come without room for its answer.
         case .getConfiguration: count == 12
         // With or without what a compiler puts at the end of the structure.

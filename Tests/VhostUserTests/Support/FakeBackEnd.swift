@@ -58,6 +58,9 @@ final class FakeBackEnd: Sendable {
         return socket
     }
 
+    /// The features that were negotiated, each time.
+    var negotiated: [UInt64] { core.state.withLock { $0.negotiated } }
+
     /// The requests that have come, in order.
     var requests: [FrontEndRequest] { core.state.withLock { $0.requests } }
 
@@ -82,6 +85,7 @@ private final class FakeCore: Sendable {
 
     struct State {
         var requests: [FrontEndRequest] = []
+        var negotiated: [UInt64] = []
         var configuration: [UInt8] = (0..<60).map { UInt8($0) }
         var status: UInt64 = 0
         /// Whether packed rings were negotiated.
@@ -101,7 +105,10 @@ private final class FakeCore: Sendable {
             let message = try FrontEndMessage(received.header, received.payload.span, descriptors: received.descriptors.count)
             state.withLock {
                 $0.requests.append(message.request)
-                if case .setFeatures(let features) = message { $0.isPacked = Features(rawValue: features).contains(.ringPacked) }
+                if case .setFeatures(let features) = message {
+                    $0.isPacked = Features(rawValue: features).contains(.ringPacked)
+                    $0.negotiated.append(features)
+                }
             }
             if message == .setBackendRequestSocket, let socket = received.descriptors.takeFirst() { channel.put(socket) }
             let twist = script.steps[step] ?? script.requests[message.request]
@@ -151,6 +158,8 @@ private final class FakeCore: Sendable {
         case .getRingBase(let ring): .ring(RingState(index: ring.index, value: state.withLock { $0.isPacked } ? 0x8000_8000 : 0))
         case .getStatus: .number(state.withLock { $0.status })
         case .getMaxMemorySlots: .number(32)
+        // As some do, whatever that means.
+        case .setLogBase(let log): .number(log.size)
         default: wanted ? .number(0) : nil
         }
     }

@@ -26,13 +26,14 @@ final class FrontendRig {
     }
 
     init(
-        _ script: FakeBackEnd.Script = FakeBackEnd.Script(), packed: Bool = false, isShared: Bool = true, patience: Int64 = Timeout.patience
+        _ script: FakeBackEnd.Script = FakeBackEnd.Script(), packed: Bool = false, isShared: Bool = true, tracksWrites: Bool = false,
+        patience: Int64 = Timeout.patience
     ) throws {
         let fake = try FakeBackEnd(script)
         self.fake = fake
         frontend = try VhostUserFrontend(try fake.socket(), Self.profile(patience: patience))
         interrupts = try CountingInterrupts()
-        memory = try GuestMemory(ranges: [0..<1 << 20], isShared: isShared)
+        memory = try GuestMemory(ranges: [0..<1 << 20], isShared: isShared, tracksWrites: tracksWrites)
         features = packed ? [.version1, .ringPacked] : [.version1]
     }
 

@@ -45,6 +45,7 @@ enum Samples {
             .getFeatures, .setOwner, .resetOwner, .getProtocolFeatures, .getQueueCount, .setBackendRequestSocket, .resetDevice,
             .getMaxMemorySlots, .getStatus, .checkDeviceState, .setDeviceStateDescriptor(DeviceStateTransfer(.save)),
             .setDeviceStateDescriptor(DeviceStateTransfer(.load)), .control([]), .control([0x7b, 0x7d]), .getReason,
+            .setLogEvent, .setLogBase(LogDescription(size: 0, offset: 0)), .setLogBase(LogDescription(size: .max, offset: .max)),
         ]
         for region in inFlight { messages += [.getInFlight(region), .setInFlight(region)] }
         for number in numbers { messages += [.setFeatures(number), .setProtocolFeatures(number), .setStatus(number)] }
