@@ -60,7 +60,7 @@ extension VirtualMachine {
                 if memory.tracksWrites { try life.written.collect(from: hypervisor) }
                 if let base {
                     let known = try pagesWritten(since: base, life, pageTables)
-                    tracked = known != nil
+                    tracked = isTracked(since: base, life)
                     image = try writer.writeDifferences(from: base.layers, among: known, to: file, pageTables: pageTables)
                 } else {
                     image = try writer.writeFull(to: file, pageTables: pageTables)
@@ -76,11 +76,16 @@ extension VirtualMachine {
         }
     }
 
+    /// Whether all that was written since `base` has been noted.
+    private func isTracked(since base: SavedBase, _ life: borrowing Life) -> Bool {
+        memory.tracksWrites && life.lastSaved == base.digest
+    }
+
     /// The pages that may differ from those of `base`; nil when nobody has kept note.
     private func pagesWritten(
         since base: SavedBase, _ life: borrowing Life, _ pageTables: borrowing OwnedDescriptor
     ) throws(SystemError) -> PageSet? {
-        if memory.tracksWrites, life.lastSaved == base.digest { return life.written.pages }
+        if isTracked(since: base, life) { return life.written.pages }
         // What was restored from the base and not written since is still the file's.
         if life.restoredFrom == base.digest, memory.rawFileDescriptor == nil { return try memory.ownPages(pageTables) }
         return nil

@@ -1,4 +1,5 @@
 public import ArgumentParser
+import Schema
 public import Supervisor
 
 /// `swvmm snapshot`: `swvmm snapshot NAME DIR`, and what can be done with the result.
@@ -35,10 +36,14 @@ struct SnapshotTakeCommand: ParsableCommand {
     @Flag(help: "Make a digest of the memory, which 'snapshot verify' checks.")
     var digest = false
 
+    @Flag(help: "Print what was written as JSON.")
+    var json = false
+
     func run() throws {
         let request = SnapshotRequest(
             directory: AbsolutePath.of(directory), base: base.map(AbsolutePath.of), then: then, digest: digest)
-        _ = try ControlClient(name: vm.name).snapshot(request)
+        let answer = try ControlClient(name: vm.name).snapshot(request)
+        if json { print(JSONText.encode(answer), terminator: "") }
     }
 }
 

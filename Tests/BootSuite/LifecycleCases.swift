@@ -51,8 +51,8 @@ func lifecycleCases(_ options: Options) -> [TestCase] {
                 throw TickingVM.Failure("after more ticks, expected other memory, found: \(other.output)\(other.errors)")
             }
         },
-        lifecycleCase(options, "snapshots of changes, tracked", tracksWrites: true, chain),
-        lifecycleCase(options, "snapshots of changes, compared", chain),
+        lifecycleCase(options, "snapshots of changes, tracked", tracksWrites: true) { try chain($0, $1, isTracked: true) },
+        lifecycleCase(options, "snapshots of changes, compared") { try chain($0, $1, isTracked: false) },
         lifecycleCase(options, "killed while it saves itself") { vm, scratch in
             // At a time that is different in each round; what is there afterwards is nothing, or a whole snapshot.
             for round in 0..<12 {
@@ -102,15 +102,18 @@ func lifecycleCases(_ options: Options) -> [TestCase] {
         return directory
     }
 
-    /// Snapshots of changes on each other; every one restores, and so does the whole that they make.
-    func chain(_ vm: TickingVM, _ scratch: Scratch) throws {
+    /// Snapshots of changes on each other; every one restores, and so does the whole that they make. `isTracked`: what has changed is known.
+    func chain(_ vm: TickingVM, _ scratch: Scratch, isTracked: Bool) throws {
         var vm = vm
         var base = "\(scratch.path)/full"
         try vm.command("snapshot", vm.name, base)
         for link in 0..<4 {
             try vm.watch(5)
             let next = "\(scratch.path)/diff\(link)"
-            try vm.command("snapshot", vm.name, next, "--base", base, "--digest", "--then", "sleep")
+            let answer = try vm.command("snapshot", vm.name, next, "--base", base, "--digest", "--then", "sleep", "--json")
+            guard answer.contains("\"tracked\": \(isTracked)") else {
+                throw TickingVM.Failure("expected a snapshot with tracking \(isTracked ? "used" : "not used"), found: \(answer)")
+            }
             try vm.settle()
             if link % 2 == 0 {
                 try vm.command("wake", vm.name)

@@ -108,7 +108,7 @@ public struct VMConfiguration: Sendable, Equatable {
     /// The serial port's host side after the default has been applied: the terminal belongs to one stream.
     public var resolvedSerial: CharacterBackendSettings { serial ?? (stdioConsole == nil ? .stdio : .null) }
 
-    /// Whether devices in other processes need the guest's RAM; what they write nobody here can note.
+    /// Whether devices in other processes need the guest's RAM.
     var sharesMemory: Bool { isolation == .process && !devices.isEmpty || devices.contains { $0.vhostUserPath != nil } }
 
     /// Where policies are looked for.

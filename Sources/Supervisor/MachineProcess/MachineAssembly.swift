@@ -39,7 +39,7 @@ struct MachineAssembly: ~Copyable, Sendable {
         var parts = Parts(brief: brief, lost: lost)
         do throws(VMError) {
             let kvm = try Self.next(&descriptors)
-            var origin: MachineOrigin? = try parts.origin(&descriptors, state)
+            var origin: OpenedOrigin? = try parts.origin(&descriptors, state)
             var devices: [DevicePlan] = []
             for (settings, count) in zip(brief.configuration.devices, brief.deviceDescriptors) {
                 var own = PassedDescriptors()
@@ -47,13 +47,14 @@ struct MachineAssembly: ~Copyable, Sendable {
                 devices.append(try parts.device(settings, own))
             }
             let serial = try parts.serial(&descriptors)
-            guard let taken = origin.take() else { throw VMError(.failure, "The plan is empty.") }
+            guard let opened = origin.take() else { throw VMError(.failure, "The plan is empty.") }
             let configuration = brief.configuration
+            let tracksWrites = configuration.tracksWrites && parts.canLogWrites
             let plan = MachinePlan(
                 name: configuration.name, kvm: kvm, cpuCount: configuration.cpuCount, cpuMask: configuration.cpuMask,
-                memorySize: configuration.memorySize, origin: taken, startsAsleep: brief.startsAsleep, generation: brief.generation,
-                sharesMemory: configuration.sharesMemory, tracksWrites: configuration.tracksWrites && !configuration.sharesMemory,
-                serialOutput: serial, debugExit: configuration.debugExit, devices: devices)
+                memorySize: configuration.memorySize, origin: try parts.origin(opened, tracksWrites: tracksWrites),
+                startsAsleep: brief.startsAsleep, generation: brief.generation, sharesMemory: configuration.sharesMemory,
+                tracksWrites: tracksWrites, serialOutput: serial, debugExit: configuration.debugExit, devices: devices)
             return MachineAssembly(
                 brief: brief, plan: plan, serial: serial, terminalConsole: parts.terminalConsole, frontends: parts.frontends)
         } catch {
@@ -88,6 +89,12 @@ struct MachineAssembly: ~Copyable, Sendable {
     }
 }
 
+/// What a guest starts from, before it is known what its RAM has to be like.
+private enum OpenedOrigin: ~Copyable {
+    case boot(BootPlan)
+    case snapshot(SnapshotBrief, [MemoryLayer], PendingState)
+}
+
 /// What a machine is put together from, piece by piece.
 private struct Parts {
     let brief: MachineBrief
@@ -96,13 +103,15 @@ private struct Parts {
     var terminalConsole: (any VirtioDevice)?
     /// The device that could not be reached.
     var failed: String?
+    /// Whether every device tells what it writes to RAM.
+    var canLogWrites = true
 
     init(brief: MachineBrief, lost: @escaping @Sendable (String) -> Void) {
         self.brief = brief
         self.lost = lost
     }
 
-    func origin(_ descriptors: inout PassedDescriptors, _ given: PendingState?) throws(VMError) -> MachineOrigin {
+    func origin(_ descriptors: inout PassedDescriptors, _ given: PendingState?) throws(VMError) -> OpenedOrigin {
         switch brief.origin {
         case .kernel(let hasInitrd, let entropy):
             let kernel = try MachineAssembly.next(&descriptors)
@@ -123,7 +132,17 @@ private struct Parts {
                 layers.append(MemoryLayer(file: try MachineAssembly.next(&descriptors), extents: extents))
             }
             guard let state else { throw VMError(.failure, "A restored machine has no state.") }
-            let memory = try brief.configuration.memory(of: layers, path: snapshot.path, isPopulated: snapshot.isPopulated)
+            return .snapshot(snapshot, layers, state)
+        }
+    }
+
+    /// What the guest starts from, with RAM where there is some already.
+    func origin(_ opened: consuming OpenedOrigin, tracksWrites: Bool) throws(VMError) -> MachineOrigin {
+        switch consume opened {
+        case .boot(let boot): return .boot(boot)
+        case .snapshot(let snapshot, let layers, let state):
+            let memory = try brief.configuration.memory(
+                of: layers, path: snapshot.path, tracksWrites: tracksWrites, isPopulated: snapshot.isPopulated)
             return .restore(
                 RestorePlan(identity: snapshot.identity, memory: memory, state: state, clockPolicy: snapshot.clockPolicy))
         }
@@ -149,12 +168,23 @@ private struct Parts {
     }
 
     /// A device at the other end of a connection to somebody's back-end.
-    private func foreign(_ settings: DeviceSettings, _ socket: consuming OwnedDescriptor, key: String) throws(VMError) -> any VirtioDevice {
+    private mutating func foreign(
+        _ settings: DeviceSettings, _ socket: consuming OwnedDescriptor, key: String
+    ) throws(VMError) -> any VirtioDevice {
         let path = settings.vhostUserPath ?? ""
         guard let profile = remote(settings).profile(settings) else { throw VMError(.failure, "\(key): is nowhere.") }
         let logger = Logger(label: "swvmm.\(settings.id)")
         let events = FrontendEvents { logger.error("its vhost-user back-end at \(path) is lost: \($0)") }
-        do { return try VhostUserFrontend(socket, profile, events: events) } catch {
+        do {
+            let frontend = try VhostUserFrontend(socket, profile, events: events)
+            if brief.configuration.tracksWrites, !frontend.canLogWrites {
+                canLogWrites = false
+                logger.warning(
+                    "its vhost-user back-end at \(path) cannot log what it writes (VHOST_USER_PROTOCOL_F_LOG_SHMFD, VHOST_F_LOG_ALL); memory.trackWrites has no effect"
+                )
+            }
+            return frontend
+        } catch {
             throw VMError(.resource, "\(key).backend: \(path): \(error)")
         }
     }
@@ -175,6 +205,8 @@ private struct Parts {
             throw VMError(.host, "Device \"\(id)\" did not start: \(error)")
         }
         frontends[id] = dataPath
+        // Always so, unless an older version of swvmm serves it.
+        canLogWrites = canLogWrites && dataPath.canLogWrites
         guard case .network(let network) = settings.kind else { return dataPath }
         let configuration = network.configuration(vmName: brief.configuration.name, id: id, packedRing: settings.packedRing)
         do { return try NetworkDevice(configuration, dataPath: dataPath, queuePairs: network.queuePairs) } catch {

@@ -45,6 +45,7 @@ extension SavedImage {
         [
             "extents": MemoryExtent.json(image.extents), "digest": image.digest.map { .bytes($0) } ?? .null,
             "cpuVendor": .string(cpuVendor), "cpuFingerprint": .string(cpuFingerprint),
+            "usedTracking": .bool(usedTracking),
         ]
     }
 
@@ -54,7 +55,7 @@ extension SavedImage {
             let digest = try fields.optional("digest") { (value) throws(StateError) in try value.bytes(count: 32...32) }
             return SavedImage(
                 image: MemoryImage(extents: extents, digest: digest), cpuVendor: try fields.string("cpuVendor"),
-                cpuFingerprint: try fields.string("cpuFingerprint"))
+                cpuFingerprint: try fields.string("cpuFingerprint"), usedTracking: try fields.bool("usedTracking"))
         }
     }
 }

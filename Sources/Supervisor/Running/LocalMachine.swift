@@ -60,7 +60,8 @@ final class LocalMachine: MachineControl {
             throw VMError(.resource, "The state cannot be written (\(error)).")
         }
         return SavedImage(
-            image: saved.image, cpuVendor: saved.cpuVendor, cpuFingerprint: SHA256.text(of: Array(saved.cpuDescription.utf8)))
+            image: saved.image, cpuVendor: saved.cpuVendor, cpuFingerprint: SHA256.text(of: Array(saved.cpuDescription.utf8)),
+            usedTracking: saved.usedTracking)
     }
 
     func noteSaved(as identity: String) { machine.noteSaved(as: identity) }

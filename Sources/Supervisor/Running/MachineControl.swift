@@ -43,4 +43,6 @@ struct SavedImage: Sendable, Equatable {
     let cpuVendor: String
     /// SHA-256 of what the guest was told of its first processor, in hex.
     let cpuFingerprint: String
+    /// Whether the pages to write were known from tracking, rather than found by comparison.
+    let usedTracking: Bool
 }

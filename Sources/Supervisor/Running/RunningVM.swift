@@ -179,6 +179,7 @@ final class RunningVM: ControlledVM {
         return [
             "path": .string(path), "manifest": .string(digest), "bytes": .integer(Int64(clamping: saved.image.byteCount)),
             "kind": base == nil ? "full" : "diff", "state": .string(machine.phase.name),
+            "tracked": .bool(saved.usedTracking),
         ]
     }
 

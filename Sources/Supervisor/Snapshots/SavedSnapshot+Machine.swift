@@ -7,16 +7,17 @@ import VirtualMachine
 
 extension VMConfiguration {
     /// RAM with what the files of a snapshot have, the lowest first. Writes to it reach none of them; `isPopulated` reads all of it at once.
-    /// `path` names the snapshot in messages.
-    func memory(of layers: [MemoryLayer], path: String, isPopulated: Bool = false) throws(VMError) -> GuestMemory {
+    /// `tracksWrites` as in `GuestMemory`. `path` names the snapshot in messages.
+    func memory(
+        of layers: [MemoryLayer], path: String, tracksWrites: Bool = false, isPopulated: Bool = false
+    ) throws(VMError) -> GuestMemory {
         let ranges: [Range<UInt64>]
         do { ranges = try AddressMap(memorySize: memorySize, physicalAddressBits: 52).memory } catch {
             throw VMError(.configuration, "memory.size: \(error).")
         }
         do {
             return try GuestMemory(
-                ranges: ranges, layers: layers, isShared: sharesMemory, tracksWrites: tracksWrites && !sharesMemory,
-                isPopulated: isPopulated)
+                ranges: ranges, layers: layers, isShared: sharesMemory, tracksWrites: tracksWrites, isPopulated: isPopulated)
         } catch {
             throw VMError(.resource, "\(path)/\(SnapshotFiles.memory): cannot be used as RAM (\(error)).")
         }

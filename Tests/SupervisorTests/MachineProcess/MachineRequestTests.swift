@@ -83,7 +83,7 @@ struct MachineRequestTests {
     func saved() throws {
         for digest in [nil, [UInt8](repeating: 7, count: 32)] {
             let image = MemoryImage(extents: [MemoryExtent(firstPage: 3, pageCount: 1)], digest: digest)
-            let saved = SavedImage(image: image, cpuVendor: "GenuineIntel", cpuFingerprint: "00")
+            let saved = SavedImage(image: image, cpuVendor: "GenuineIntel", cpuFingerprint: "00", usedTracking: digest != nil)
             #expect(try SavedImage(SavedValue(saved.json)) == saved)
         }
     }
