@@ -34,6 +34,8 @@ final class RemoteMachine: MachineControl, DeviceHolder {
         static let query: Int64 = 10_000
         static let command: Int64 = 120_000
         static let device: Int64 = 60_000
+        /// However many devices hang, the end comes.
+        static let stop: Int64 = 150_000
         /// For each MiB that a restored machine may have to copy.
         static let perMebibyte: Int64 = 100
     }
@@ -175,7 +177,7 @@ final class RemoteMachine: MachineControl, DeviceHolder {
     func resizeConsole(to size: WindowSize) { queries.tell(MachineRequest.resizeConsole(size).json) }
 
     func stop() -> MachineEnd {
-        let answer = queries.ask(MachineRequest.stop.json, within: Patience.query)
+        let answer = queries.ask(MachineRequest.stop.json, within: Patience.query, atMost: Patience.stop)
         if case .done(let value)? = answer, let end = MachineEnd(value) { conclude(end) }
         shownPhase.store(.stopped, ordering: .releasing)
         process.hangUp()

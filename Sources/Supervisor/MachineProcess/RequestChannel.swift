@@ -20,13 +20,16 @@ final class RequestChannel: Sendable {
         case refused(VMError, device: String?)
     }
 
-    /// Sends a request and waits for its answer; every sign of progress begins the `milliseconds` anew. nil: there will be none.
-    func ask(_ request: JSONValue, passing descriptors: [Int32] = [], within milliseconds: Int64) -> Answer? {
+    /// Sends a request and waits for its answer; every sign of progress begins the `milliseconds` anew, but for no longer than `most`: a process
+    /// that was taken over could show progress for ever. nil: there will be no answer.
+    func ask(
+        _ request: JSONValue, passing descriptors: [Int32] = [], within milliseconds: Int64, atMost most: Int64 = .max
+    ) -> Answer? {
         do {
             return try stream.withLock { (stream) throws(MessageStream.Failure) in
                 guard stream != nil else { return nil }
                 do throws(MessageStream.Failure) {
-                    return try Self.exchange(&stream, request, descriptors, milliseconds)
+                    return try Self.exchange(&stream, request, descriptors, milliseconds, most)
                 } catch {
                     stream = nil
                     throw error
@@ -39,14 +42,15 @@ final class RequestChannel: Sendable {
     }
 
     private static func exchange(
-        _ stream: inout MessageStream?, _ request: JSONValue, _ descriptors: [Int32], _ milliseconds: Int64
+        _ stream: inout MessageStream?, _ request: JSONValue, _ descriptors: [Int32], _ milliseconds: Int64, _ most: Int64
     ) throws(MessageStream.Failure) -> Answer? {
+        let begin = MonotonicTime.now
         try stream?.send(request, passing: descriptors)
         while true {
             guard let text = try stream?.receive(within: milliseconds).message else { return nil }
             guard let answer = MachineAnswer(text) else { throw .broken }
             switch answer {
-            case .working: continue
+            case .working: if MonotonicTime.now - begin > most { throw .late }
             case .done(let value): return .done(value)
             case .refused(let error, let device): return .refused(error, device: device)
             }

@@ -50,9 +50,11 @@ final class RunningVM: ControlledVM {
             name: settings.name, memorySize: settings.memorySize, policies: settings.policyFiles, log: log, events: events)
     }
 
-    /// From now on commands go to this machine, and to the keeper of its devices' processes.
-    func use(_ machine: any MachineControl, _ keeper: DeviceKeeper) {
-        self.keeper.withLock { $0 = keeper }
+    /// From now on commands for devices' processes go to their keeper: before a machine starts, which may find one of them hanging.
+    func use(_ keeper: DeviceKeeper) { self.keeper.withLock { $0 = keeper } }
+
+    /// From now on commands go to this machine.
+    func use(_ machine: any MachineControl) {
         current.withLock { $0 = machine }
         hub.publishState(machine.phase.name)
     }

@@ -40,6 +40,7 @@ struct VMSession: ~Copyable {
             throw error
         }
         let resources = plan.resources
+        vm.use(resources.keeper)
         do throws(VMError) {
             if let remote {
                 (machine, local) = (try Self.start(remote, plan, asleep: asleep, complaint: vm.complaint), nil)
@@ -48,13 +49,14 @@ struct VMSession: ~Copyable {
                 (machine, local) = (made, made)
             }
         } catch {
+            vm.release()
             resources.finish()
             throw error
         }
         self.resources = resources
         self.vm = vm
         shutdownTimeout = configuration.shutdownTimeout
-        vm.use(machine, resources.keeper)
+        vm.use(machine)
         resources.terminal?.onResize { [weak machine] in machine?.resizeConsole(to: $0) }
     }
 

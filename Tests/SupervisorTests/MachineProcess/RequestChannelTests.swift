@@ -96,6 +96,14 @@ struct RequestChannelTests {
         #expect(rig.failures.seen.withLock { $0 } == [failure])
     }
 
+    @Test("Signs of progress do not put an end off for ever")
+    func endlessProgress() throws {
+        let rig = try Rig()
+        try rig.answer(Self.message(#"{"working":true}"#) + Self.message(#"{"done":1}"#))
+        if let answer = rig.channel.ask(["request": "a"], within: 10_000, atMost: -1) { Issue.record("\(answer)") }
+        #expect(rig.failures.seen.withLock { $0 } == ["late"])
+    }
+
     @Test("A process that leaves in the middle of an answer, or before it")
     func leaving() throws {
         let beginnings: [[UInt8]] = [[], [1, 0], Array(Self.message("{}").dropLast())]
