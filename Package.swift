@@ -36,6 +36,7 @@ let package = Package(
         .library(name: "Devices", targets: ["Devices"]),
         // For Tests/Fuzz.
         .library(name: "VhostUser", targets: ["VhostUser"]),
+        .library(name: "VirtioDriver", targets: ["VirtioDriver"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -61,6 +62,7 @@ let package = Package(
         module("Virtio", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", .product(name: "Logging", package: "swift-log")]),
         module("Devices", imports: ["CLinux", "Virtqueue", "Host", "GuestMemory", "Schema", "Virtio"]),
         module("VhostUser", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio"]),
+        module("VirtioDriver", imports: ["Virtqueue", "Host", "GuestMemory", "Virtio", "VhostUser"]),
 
         module("Jail", imports: ["CLinux", "CSeccomp", "CCapability", "Host"]),
 
@@ -117,6 +119,9 @@ let package = Package(
         tests("VhostUserTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "TestSupport"]),
         tests(
             "DevicesTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "TestSupport"]),
+        tests(
+            "VirtioDriverTests",
+            of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "VirtioDriver", "TestSupport"]),
         tests("SnapshotTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Hypervisor", "Snapshot", "TestSupport"]),
         tests(
             "SupervisorTests",

@@ -18,6 +18,9 @@
         self.count = count
     }
 
+    /// Where it begins in this process: a number, to tell a kernel or to compare.
+    @inlinable public var address: UInt64 { unsafe UInt64(UInt(bitPattern: base)) }
+
     /// The part that starts `offset` bytes in and is `count` bytes long, clamped to this range.
     @inlinable
     public func slice(from offset: Int, count: Int = .max) -> HostRange {

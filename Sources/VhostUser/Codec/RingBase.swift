@@ -1,11 +1,11 @@
-import Virtqueue
+package import Virtqueue
 
 // A position as GET_VRING_BASE and SET_VRING_BASE have it: the available index (split), or both indices with their wrap counters in bit 15
 // of each half (packed).
 
 extension QueuePosition {
     /// The word for a position.
-    func vhostUserWord(_ format: RingFormat) -> UInt32 {
+    package func vhostUserWord(_ format: RingFormat) -> UInt32 {
         switch format {
         case .split: UInt32(available)
         case .packed:
@@ -14,7 +14,7 @@ extension QueuePosition {
     }
 
     /// The position that a word stands for; `used` is the split ring's used index, which the word does not have.
-    init(vhostUserWord word: UInt32, _ format: RingFormat, used: UInt16) {
+    package init(vhostUserWord word: UInt32, _ format: RingFormat, used: UInt16) {
         let low = UInt16(truncatingIfNeeded: word)
         let high = UInt16(truncatingIfNeeded: word >> 16)
         self =

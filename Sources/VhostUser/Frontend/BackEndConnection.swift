@@ -1,11 +1,11 @@
-import Host
+package import Host
 import Synchronization
 
 /// A front-end's connection to a back-end: requests go out one at a time, and each is answered in time or is the last.
 ///
 /// A reply that is late would be taken for the answer to the next request, so after the first failure nothing is sent any more: whoever
 /// wants to go on needs a new connection.
-final class BackEndConnection: Sendable {
+package final class BackEndConnection: Sendable {
     private struct State: ~Copyable {
         let connection: MessageConnection
         var acknowledges = false
@@ -20,7 +20,7 @@ final class BackEndConnection: Sendable {
 
     /// Takes a connected socket. A back-end gets `patience` milliseconds for each answer. `failed` is called once, with a sentence, when the
     /// connection cannot be used any more.
-    init(_ socket: consuming OwnedDescriptor, patience: Int64, failed: (@Sendable (String) -> Void)? = nil) throws(SystemError) {
+    package init(_ socket: consuming OwnedDescriptor, patience: Int64, failed: (@Sendable (String) -> Void)? = nil) throws(SystemError) {
         let stop = try EventFD()
         self.stop = stop
         self.patience = patience
@@ -29,19 +29,19 @@ final class BackEndConnection: Sendable {
     }
 
     /// What ended the connection; nil while it works.
-    var failure: VhostUserError? { ending.withLock { $0 } }
+    package var failure: VhostUserError? { ending.withLock { $0 } }
 
     /// From now on every request asks how it went (REPLY_ACK).
-    func acknowledgeAll() { state.withLock { $0.acknowledges = true } }
+    package func acknowledgeAll() { state.withLock { $0.acknowledges = true } }
 
     /// Whether the back-end has closed its end; false while an answer of it is waited for, which finds out by itself.
-    var isHungUp: Bool { state.withLockIfAvailable { $0.connection.isHungUp } ?? false }
+    package var isHungUp: Bool { state.withLockIfAvailable { $0.connection.isHungUp } ?? false }
 
     /// The connection is of no use any more, from any thread: a request that waits for its answer gives up.
-    func fail(_ error: VhostUserError) { if note(error) { failed?(error.description) } }
+    package func fail(_ error: VhostUserError) { if note(error) { failed?(error.description) } }
 
     /// Ends the connection without a word: nobody needs it any more.
-    func close() { note(VhostUserError(.silence, "The connection was closed.")) }
+    package func close() { note(VhostUserError(.silence, "The connection was closed.")) }
 
     @discardableResult
     private func note(_ error: VhostUserError) -> Bool {
@@ -54,7 +54,7 @@ final class BackEndConnection: Sendable {
     }
 
     /// Sends a request that has no answer of its own.
-    func send(_ message: FrontEndMessage, passing descriptors: [Int32] = []) throws(VhostUserError) {
+    package func send(_ message: FrontEndMessage, passing descriptors: [Int32] = []) throws(VhostUserError) {
         let reply = try exchange(message, descriptors)
         if case .number(let result)? = reply, result != 0 {
             throw VhostUserError(.device, "The back-end refuses \(message.request.name) (\(result)).")
@@ -62,25 +62,25 @@ final class BackEndConnection: Sendable {
     }
 
     /// Asks for a number.
-    func number(_ message: FrontEndMessage, passing descriptors: [Int32] = []) throws(VhostUserError) -> UInt64 {
+    package func number(_ message: FrontEndMessage, passing descriptors: [Int32] = []) throws(VhostUserError) -> UInt64 {
         guard case .number(let value)? = try exchange(message, descriptors) else { throw Self.unanswered(message) }
         return value
     }
 
     /// Stops a ring; where it stands.
-    func base(of queue: UInt32) throws(VhostUserError) -> UInt32 {
+    package func base(of queue: UInt32) throws(VhostUserError) -> UInt32 {
         let message = FrontEndMessage.getRingBase(RingState(index: queue, value: 0))
         guard case .ring(let state)? = try exchange(message, []) else { throw Self.unanswered(message) }
         guard state.index == queue else { throw .violation("GET_VRING_BASE for queue \(queue) was answered for queue \(state.index).") }
         return state.value
     }
 
-    /// Reads configuration space.
-    func configuration(count: Int) throws(VhostUserError) -> [UInt8] {
+    /// Reads `count` bytes of configuration space.
+    package func configuration(at offset: UInt32 = 0, count: Int) throws(VhostUserError) -> [UInt8] {
         let message = FrontEndMessage.getConfiguration(
-            ConfigurationAccess(offset: 0, bytes: Array(repeating: 0, count: count)))
+            ConfigurationAccess(offset: offset, bytes: Array(repeating: 0, count: count)))
         guard case .configuration(let access)? = try exchange(message, []) else { throw Self.unanswered(message) }
-        guard let access, access.offset == 0, access.bytes.count == count else {
+        guard let access, access.offset == offset, access.bytes.count == count else {
             throw .violation("The back-end has no configuration space of \(count) bytes.")
         }
         return access.bytes

@@ -1,7 +1,7 @@
 import Host
 
 /// Listens on the channel on which a back-end asks: a thread of its own, because a request can come at any time.
-final class BackEndRequests: Sendable {
+package final class BackEndRequests: Sendable {
     private let worker: WorkerThread<Bool>
 
     /// Listens on `socket`; `changed` is called for every change of the configuration space, and `ended` when the back-end has left, on this
@@ -26,5 +26,5 @@ final class BackEndRequests: Sendable {
     }
 
     /// Ends it.
-    func stop() { _ = worker.stop() }
+    package func stop() { _ = worker.stop() }
 }

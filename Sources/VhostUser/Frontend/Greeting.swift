@@ -1,15 +1,23 @@
 import Host
-import Virtio
+package import Virtio
 
 /// What a front-end learns when it meets its back-end.
-struct Greeting {
-    let features: Features
-    let hasProtocolFeatures: Bool
-    let protocolFeatures: ProtocolFeatures
+package struct Greeting: Sendable {
+    /// What the device offers, less what the profile withholds.
+    package let features: Features
+    /// Whether the protocol has features of its own.
+    package let hasProtocolFeatures: Bool
+    /// Those that both ends have.
+    package let protocolFeatures: ProtocolFeatures
     /// Whether the back-end can note what it writes to RAM.
     let canLog: Bool
+    /// The number of queues; nil when the back-end does not tell.
+    package let queueCount: UInt64?
 
-    init(_ connection: BackEndConnection, _ profile: FrontendProfile) throws(VhostUserError) {
+    /// Asks the back-end. `wanted` is what of the protocol this end uses.
+    package init(
+        _ connection: BackEndConnection, _ profile: FrontendProfile, wanted: ProtocolFeatures = VhostUserFrontend.wanted
+    ) throws(VhostUserError) {
         let offered = try connection.number(.getFeatures)
         hasProtocolFeatures = offered & ProtocolFeatures.announcement != 0
         features =
@@ -19,7 +27,7 @@ struct Greeting {
         }
         var common: ProtocolFeatures = []
         if hasProtocolFeatures {
-            common = ProtocolFeatures(rawValue: try connection.number(.getProtocolFeatures)).intersection(VhostUserFrontend.wanted)
+            common = ProtocolFeatures(rawValue: try connection.number(.getProtocolFeatures)).intersection(wanted)
             try connection.send(.setProtocolFeatures(common.rawValue))
             if common.contains(.replyAck) { connection.acknowledgeAll() }
         }
@@ -29,17 +37,16 @@ struct Greeting {
         else {
             throw VhostUserError(.device, "The back-end has no configuration space (VHOST_USER_PROTOCOL_F_CONFIG).")
         }
-        if common.contains(.multiQueue) {
-            let count = try connection.number(.getQueueCount)
-            guard count >= UInt64(profile.queueCount) else {
-                throw VhostUserError(.device, "The back-end has \(count) queues; expected at least \(profile.queueCount).")
-            }
+        let count = common.contains(.multiQueue) ? try connection.number(.getQueueCount) : nil
+        if let count, count < UInt64(profile.queueCount) {
+            throw VhostUserError(.device, "The back-end has \(count) queues; expected at least \(profile.queueCount).")
         }
+        queueCount = count
         try connection.send(.setOwner)
     }
 
     /// Makes the channel on which the back-end asks, if it wants one.
-    func openChannel(
+    package func openChannel(
         _ connection: BackEndConnection, label: String, changed: @escaping @Sendable () -> Void,
         ended: @escaping @Sendable () -> Void
     ) throws(VhostUserError) -> BackEndRequests? {

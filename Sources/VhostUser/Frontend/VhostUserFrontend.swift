@@ -12,7 +12,7 @@ import Virtqueue
 /// ended (`recover`).
 public final class VhostUserFrontend: VirtioDevice {
     /// What of the protocol we use where the back-end has it.
-    static let wanted: ProtocolFeatures = [
+    package static let wanted: ProtocolFeatures = [
         .multiQueue, .replyAck, .backendRequests, .configuration, .inFlight, .resetDevice, .status, .deviceState, .control,
         .logMemory,
     ]

@@ -1,0 +1,131 @@
+import Devices
+import Glibc
+import Host
+import Schema
+import Synchronization
+import VhostUser
+import Virtio
+
+@testable import VirtioDriver
+
+/// A file of `size` bytes without a name; gone when the last descriptor is.
+func temporaryFile(size: Int) throws -> OwnedDescriptor {
+    // O_TMPFILE, which Swift does not see: __O_TMPFILE | O_DIRECTORY.
+    let file = try OwnedDescriptor.open("/tmp", flags: O_RDWR | 0o20_000_000 | O_DIRECTORY, mode: 0o600)
+    try file.resize(to: UInt64(size))
+    return file
+}
+
+/// A way to a block device that a test drives.
+enum Reach: String, CaseIterable, Sendable {
+    /// In this process.
+    case loopback
+    /// Behind our vhost-user back-end.
+    case service
+    /// Behind qemu-storage-daemon.
+    case storageDaemon
+}
+
+/// What is negotiated.
+struct Terms: Sendable, CustomStringConvertible {
+    var packed = false
+    var indirect = false
+    var eventIndex = false
+
+    /// Every combination.
+    static let all: [Terms] = (0..<8).map { Terms(packed: $0 & 1 != 0, indirect: $0 & 2 != 0, eventIndex: $0 & 4 != 0) }
+
+    var wanted: Features {
+        var features = BlockDriver.features.subtracting([.indirectDescriptors, .eventIndex])
+        if packed { features.insert(.ringPacked) }
+        if indirect { features.insert(.indirectDescriptors) }
+        if eventIndex { features.insert(.eventIndex) }
+        return features
+    }
+
+    var description: String {
+        "\(packed ? "packed" : "split")\(indirect ? ", indirect" : "")\(eventIndex ? ", event index" : "")"
+    }
+}
+
+/// A disk of our own, behind something.
+final class TestDisk {
+    static let size = 8 << 20
+
+    let transport: any VirtioTransport
+    /// Another descriptor of the image.
+    let image: OwnedDescriptor?
+    private let device: BlockDevice?
+    private let server: BackendThread?
+    private let daemon: StorageDaemon?
+
+    init(
+        _ reach: Reach, _ terms: Terms = Terms(eventIndex: true), queues: Int = 1, readOnly: Bool = false, patience: Int64 = 10_000
+    ) throws {
+        guard reach != .storageDaemon else {
+            let daemon = try StorageDaemon(queues: queues, size: Self.size, readOnly: readOnly)
+            transport = try VhostUserTransport(try daemon.connect(), wanted: terms.wanted, patience: patience)
+            image = nil
+            (device, server) = (nil, nil)
+            self.daemon = daemon
+            return
+        }
+        let file = try temporaryFile(size: Self.size)
+        var configuration = BlockConfiguration(image: try file.duplicate(), label: "disk")
+        configuration.packedRing = true
+        configuration.queues = queues
+        configuration.readOnly = readOnly
+        configuration.serial = "a serial"
+        let device = try BlockDevice(configuration)
+        daemon = nil
+        self.device = device
+        image = try file.duplicate()
+        if reach == .loopback {
+            transport = try LoopbackTransport(device, wanted: terms.wanted)
+            server = nil
+        } else {
+            let server = try BackendThread(device)
+            transport = try VhostUserTransport(try server.socket(), wanted: terms.wanted, patience: patience)
+            self.server = server
+        }
+    }
+
+    /// The back-end goes, in the middle of whatever it does.
+    func vanish() throws {
+        server?.stop()
+        try daemon?.kill()
+    }
+
+    /// What changes the size of the disk while it is used.
+    func grow(to size: Int) throws {
+        try image?.resize(to: UInt64(size))
+        try device?.controlNotify(["capacity": true])
+    }
+
+    deinit { server?.stop() }
+}
+
+/// A device behind a vhost-user back-end on a thread.
+final class BackendThread {
+    private let worker: WorkerThread<Bool>
+    private let peer: Slot<OwnedDescriptor>
+
+    init(_ device: any VirtioDevice) throws {
+        let pair = try SocketPair()
+        let slot = Slot(try pair.second.duplicate())
+        peer = Slot(try pair.first.duplicate())
+        let backend = VhostUserBackend(device) { _ in }
+        worker = try WorkerThread(name: "backend", state: true) { _, stop in
+            guard let socket = slot.take() else { return }
+            try? backend.serve(socket, stop: stop)
+        }
+    }
+
+    /// The front-end's end, once.
+    func socket() throws -> OwnedDescriptor {
+        guard let socket = peer.take() else { throw DriverError.wrongState("The socket was taken.") }
+        return socket
+    }
+
+    func stop() { _ = worker.stop() }
+}
