@@ -7,18 +7,21 @@ public struct BlockInformation: ConfigurationLayout, Sendable, Equatable {
 
     /// The size of the disk.
     public var capacity: UInt64
-    /// The most bytes of one buffer of a request, and the most buffers; nil: the device does not say.
+    /// The most bytes of one buffer of a request; nil: the device does not say.
     public var segmentBytes: UInt32?
+    /// The most buffers of a request; nil: the device does not say.
     public var segments: UInt32?
     /// The block size that suits the device. Requests need only be whole sectors.
     public var blockSize: UInt32?
     /// The number of queues.
     public var queues: UInt16
-    /// The limits of a discard request: bytes of a range, and what ranges should begin and end at.
+    /// The most bytes of a discard request.
     public var discardBytes: UInt64
+    /// What a discarded range should begin and end at a multiple of.
     public var discardAlignment: UInt64
-    /// The most bytes of a write zeroes request, and whether it may give storage back.
+    /// The most bytes of a write zeroes request.
     public var zeroBytes: UInt64
+    /// Whether a write zeroes request may give storage back.
     public var zeroesMayUnmap: Bool
 
     /// The bytes that the fields up to `write_zeroes_may_unmap` take.
