@@ -80,7 +80,8 @@ let package = Package(
         module(
             "Supervisor",
             imports: [
-                "CLinux", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "Jail", "Hypervisor", "Machine",
+                "CLinux", "Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "VirtioDriver", "Jail",
+                "Hypervisor", "Machine",
                 "Snapshot",
                 "VirtualMachine",
                 .product(name: "Logging", package: "swift-log"),

@@ -20,7 +20,7 @@ struct Swvmm: ParsableCommand {
         subcommands: [
             RunCommand.self, RestoreCommand.self, ListCommand.self, InfoCommand.self, SleepCommand.self, WakeCommand.self,
             SnapshotCommand.self,
-            StopCommand.self, PowerButtonCommand.self, EventsCommand.self, DeviceCommand.self, ConfigCommand.self,
+            StopCommand.self, PowerButtonCommand.self, EventsCommand.self, DeviceCommand.self, BlkCommand.self, ConfigCommand.self,
             DoctorCommand.self, VersionCommand.self,
         ])
 }
