@@ -147,6 +147,9 @@ let package = Package(
             name: "RingBenchmark", dependencies: ["Virtqueue", "GuestMemory"], path: "Tests/Benchmarks/RingBenchmark",
             swiftSettings: strict),
         .executableTarget(
+            name: "LayerBenchmark", dependencies: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "VirtioDriver"],
+            path: "Tests/Benchmarks/LayerBenchmark", swiftSettings: strict),
+        .executableTarget(
             name: "StorageBenchmark", dependencies: ["Virtqueue", "Host", "GuestMemory", "Virtio", "Devices", "VhostUser"],
             path: "Tests/Benchmarks/StorageBenchmark", swiftSettings: strict),
     ]

@@ -48,3 +48,11 @@ final class RequestQueues<Request: RequestLayout>: Sendable {
         return queue
     }
 }
+
+extension RequestQueue {
+    /// Sets one queue of `size` descriptors up as all that a device gets, and starts it; with tables of `tableEntries` descriptors each where
+    /// indirect descriptors were negotiated.
+    public static func make(on transport: any VirtioTransport, size: UInt16, tableEntries: UInt16 = 0) throws(DriverError) -> RequestQueue {
+        try RequestQueues<Request>(transport, count: 1, size: size, tableEntries: tableEntries).take(0)
+    }
+}
