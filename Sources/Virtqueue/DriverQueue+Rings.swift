@@ -61,7 +61,7 @@ extension DriverQueue {
     }
 
     @inlinable
-    mutating func popUsedSplit() throws(DriverFault) -> (token: UInt16, written: UInt32)? {
+    mutating func nextUsedSplit() throws(DriverFault) -> (token: UInt16, written: UInt32)? {
         if usedLimit == used.index {
             let index = ring.usedIndex
             // Only what was published can have been used.
@@ -71,9 +71,7 @@ extension DriverQueue {
             if index == used.index { return nil }
         }
         let entry = ring.usedEntry(used.index)
-        try release(entry.id, written: entry.written)
-        used.index &+= 1
-        return (UInt16(truncatingIfNeeded: entry.id), entry.written)
+        return (try check(entry.id, written: entry.written), entry.written)
     }
 
     // MARK: Packed
@@ -114,29 +112,39 @@ extension DriverQueue {
     }
 
     @inlinable
-    mutating func popUsedPacked() throws(DriverFault) -> (token: UInt16, written: UInt32)? {
+    func nextUsedPacked() throws(DriverFault) -> (token: UInt16, written: UInt32)? {
         let entry = ring.packedDescriptor(used.index)
         guard entry.isUsed(wrap: used.wrap) else { return nil }
         // Without WRITE the length means nothing (2.8.4, 2.8.5).
         let written = entry.isWritable ? entry.length : 0
-        let count = try release(UInt32(entry.tag), written: written)
-        used.advancePacked(by: count, size: ring.size)
-        return (entry.tag, written)
+        return (try check(UInt32(entry.tag), written: written), written)
     }
 
     // MARK: The private shadow
 
-    /// Checks what the device says about a chain and frees its descriptors; returns how many they were.
-    @inlinable @discardableResult
-    mutating func release(_ id: UInt32, written: UInt32) throws(DriverFault) -> UInt16 {
+    /// Checks what the device says about a chain; returns its id.
+    @inlinable
+    func check(_ id: UInt32, written: UInt32) throws(DriverFault) -> UInt16 {
         guard id < UInt32(ring.size) else { throw .unknownBuffer(id) }
         let slot = unsafe slots[Int(id)]
         guard slot.count > 0, slot.ticket < published else { throw .unknownBuffer(id) }
         guard written <= slot.writable else { throw .writtenTooMuch(written, capacity: slot.writable) }
+        return UInt16(truncatingIfNeeded: id)
+    }
+
+    /// Frees the descriptors of the next used chain, whose id was checked, and moves on.
+    @inlinable
+    mutating func release(_ id: UInt16) {
+        let count = unsafe slots[Int(id)].count
+        let last = unsafe slots[Int(id)].last
         unsafe slots[Int(id)].count = 0
-        unsafe slots[Int(slot.last)].next = freeHead
-        freeHead = UInt16(truncatingIfNeeded: id)
-        freeCount &+= slot.count
-        return slot.count
+        unsafe slots[Int(last)].next = freeHead
+        freeHead = id
+        freeCount &+= count
+        if ring.isPacked {
+            used.advancePacked(by: count, size: ring.size)
+        } else {
+            used.index &+= 1
+        }
     }
 }

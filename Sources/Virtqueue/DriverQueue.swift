@@ -27,6 +27,8 @@ public struct DriverQueue<Memory: QueueMemory>: ~Copyable {
     @usableFromInline var freeCount: UInt16
     /// Entries (split) or slots (packed) that were added but not yet published.
     @usableFromInline var unpublished: UInt16
+    /// Those that were published since `shouldNotify` was last asked; more than the counter holds count as its maximum.
+    @usableFromInline var unasked: UInt16
     @usableFromInline var batch: PackedBatch
     /// Chains added and chains published since the beginning: tell a chain that the device may have seen from one that it cannot have.
     @usableFromInline var added: UInt64
@@ -73,6 +75,7 @@ public struct DriverQueue<Memory: QueueMemory>: ~Copyable {
         self.freeHead = 0
         self.freeCount = ring.size
         self.unpublished = 0
+        self.unasked = 0
         self.batch = PackedBatch()
         self.added = 0
         self.published = 0
@@ -102,18 +105,13 @@ public struct DriverQueue<Memory: QueueMemory>: ~Copyable {
     @inlinable
     public mutating func add(readable: Span<DriverBuffer>, writable: Span<DriverBuffer>) throws(DriverFault) -> UInt16 {
         let count = readable.count + writable.count
-        guard count > 0 else { throw .noBuffers }
-        // A chain must not be longer than the queue size, table or not (2.7.5.3.1, 2.8.6.1).
-        guard count <= Int(ring.size) else { throw .tooManyBuffers(count, limit: ring.size) }
+        let (needed, indirect) = try place(forBuffers: count)
         var writableBytes = 0
         for index in 0..<writable.count { writableBytes &+= Int(writable[index].count) }
         var bytes = writableBytes
         for index in 0..<readable.count { bytes &+= Int(readable[index].count) }
         guard bytes <= Int(UInt32.max) else { throw .tooManyBytes(bytes) }
 
-        let indirect = unsafe tableMemory != nil && count > 1 && count <= Int(tables?.entries ?? 0)
-        let needed: UInt16 = indirect ? 1 : UInt16(truncatingIfNeeded: count)
-        guard needed <= freeCount else { throw .full(needed: Int(needed), free: Int(freeCount)) }
         let id = freeHead
         var reference: Descriptor?
         if indirect { reference = fillTable(id, readable, writable) }
@@ -133,20 +131,50 @@ public struct DriverQueue<Memory: QueueMemory>: ~Copyable {
         return id
     }
 
+    /// Whether there is room for a chain of `count` buffers: the descriptors that it takes, and whether it gets a table.
+    @inlinable
+    func place(forBuffers count: Int) throws(DriverFault) -> (needed: UInt16, indirect: Bool) {
+        guard count > 0 else { throw .noBuffers }
+        // A chain must not be longer than the queue size, table or not (2.7.5.3.1, 2.8.6.1).
+        guard count <= Int(ring.size) else { throw .tooManyBuffers(count, limit: ring.size) }
+        let indirect = unsafe tableMemory != nil && count > 1 && count <= Int(tables?.entries ?? 0)
+        let needed: UInt16 = indirect ? 1 : UInt16(truncatingIfNeeded: count)
+        guard needed <= freeCount else { throw .full(needed: Int(needed), free: Int(freeCount)) }
+        return (needed, indirect)
+    }
+
     /// Makes the added chains visible to the device.
     ///
     /// - Returns: whether the device wants an available buffer notification for them. Always false when there is nothing to publish.
     @inlinable
     public mutating func publish() -> Bool {
         guard unpublished > 0 else { return false }
+        expose()
+        return shouldNotify()
+    }
+
+    /// Makes the added chains visible to the device, without asking whether it wants a notification for them: `shouldNotify` does later.
+    @inlinable
+    public mutating func expose() {
+        guard unpublished > 0 else { return }
         if ring.isPacked {
             batch.publish(in: ring)
         } else {
             ring.publish(availableIndex: available.index)
         }
         published = added
-        let count = unpublished
+        let (sum, overflow) = unasked.addingReportingOverflow(unpublished)
+        unasked = overflow ? .max : sum
         unpublished = 0
+    }
+
+    /// Whether the device wants an available buffer notification for any chain that was published since this was last asked.
+    @inlinable
+    public mutating func shouldNotify() -> Bool {
+        guard unasked > 0 else { return false }
+        // No more than one round of a packed ring can lie behind the cursor.
+        let count = ring.isPacked ? min(unasked, ring.size) : unasked
+        unasked = 0
         return suppression.peerWants(count, endingAt: available)
     }
 
@@ -156,13 +184,23 @@ public struct DriverQueue<Memory: QueueMemory>: ~Copyable {
         ring.isPacked ? ring.packedDescriptor(used.index).isUsed(wrap: used.wrap) : ring.usedIndex != used.index
     }
 
+    /// What `popUsed` would take back next; nil when there is nothing. The chain stays with the device.
+    ///
+    /// - Throws: `DriverFault` for the rule that the device broke.
+    @inlinable
+    public mutating func peekUsed() throws(DriverFault) -> (token: UInt16, written: UInt32)? {
+        ring.isPacked ? try nextUsedPacked() : try nextUsedSplit()
+    }
+
     /// Takes back the next used chain: its token and the number of bytes that the device claims to have written, which is not more than the
     /// chain's writable buffers hold. Nil when there is none.
     ///
     /// - Throws: `DriverFault` for the rule that the device broke; the queue does not move.
     @inlinable
     public mutating func popUsed() throws(DriverFault) -> (token: UInt16, written: UInt32)? {
-        ring.isPacked ? try popUsedPacked() : try popUsedSplit()
+        guard let next = try peekUsed() else { return nil }
+        release(next.token)
+        return next
     }
 
     /// Asks the device for a used buffer notification with the next used chain, or for none (a hint: some may still come).
@@ -176,6 +214,19 @@ public struct DriverQueue<Memory: QueueMemory>: ~Copyable {
         }
         suppression.request(at: used)
         return canPop
+    }
+
+    /// To be called after `popUsed` by who wants notifications to stay on or off whatever is popped. What `setUsedNotifications` wrote names one
+    /// entry with EVENT_IDX: it is moved on.
+    @inlinable
+    mutating func renewUsedNotifications(_ on: Bool) {
+        guard ring.features.eventIndex else { return }
+        if on {
+            suppression.request(at: used)
+        } else if !ring.isPacked, used.index & 0x3fff == 0 {
+            // It lay 65535 entries ahead, and would be reached.
+            suppression.suppress(at: used)
+        }
     }
 }
 

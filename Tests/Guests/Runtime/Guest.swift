@@ -49,6 +49,25 @@ struct BootInformation {
         return unsafe UnsafeBufferPointer(start: text, count: count)
     }
 
+    /// The number that follows a word of the command line; nil when it is not there.
+    func number(after key: StaticString) -> UInt64? {
+        let text = unsafe commandLine
+        var matched = 0
+        var value: UInt64 = 0
+        var hasDigit = false
+        for index in 0..<text.count {
+            let byte = unsafe text[index]
+            if matched == key.utf8CodeUnitCount {
+                guard byte >= 0x30, byte <= 0x39 else { break }
+                value = value &* 10 &+ UInt64(byte - 0x30)
+                hasDigit = true
+            } else {
+                matched = unsafe byte == key.utf8Start[matched] ? matched + 1 : 0
+            }
+        }
+        return hasDigit ? value : nil
+    }
+
     /// How many entries the memory map has.
     var memoryMapEntries: UInt64 {
         switch form {

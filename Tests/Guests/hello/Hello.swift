@@ -8,21 +8,5 @@ func main(information: UInt, form: Int32) {
     Guest.print("\nmemory map entries: ")
     Guest.print(boot.memoryMapEntries)
     Guest.print("\n")
-    Guest.exit(unsafe exitCode(in: boot.commandLine))
-}
-
-private func exitCode(in commandLine: UnsafeBufferPointer<UInt8>) -> UInt8 {
-    let key: InlineArray<5, UInt8> = [0x65, 0x78, 0x69, 0x74, 0x3d]  // "exit="
-    var matched = 0
-    var code: UInt8 = 0
-    for index in 0..<commandLine.count {
-        let byte = unsafe commandLine[index]
-        if matched == key.count {
-            guard byte >= 0x30, byte <= 0x39 else { break }
-            code = code &* 10 &+ (byte - 0x30)
-        } else {
-            matched = byte == key[matched] ? matched + 1 : 0
-        }
-    }
-    return code
+    Guest.exit(UInt8(truncatingIfNeeded: boot.number(after: "exit=") ?? 0))
 }

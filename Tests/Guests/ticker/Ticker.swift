@@ -6,8 +6,8 @@
 @_cdecl("guest_main")
 func main(information: UInt, form: Int32) {
     let boot = BootInformation(form: form == 0 ? .bootParams : .hvmStartInfo, address: information)
-    let pages = unsafe number(after: "pages=", in: boot.commandLine) ?? 512
-    let last = unsafe number(after: "ticks=", in: boot.commandLine)
+    let pages = boot.number(after: "pages=") ?? 512
+    let last = boot.number(after: "ticks=")
     let area = Area(pageCount: UInt(pages))
     var state: UInt64 = 0x9e37_79b9_7f4a_7c15
     var tick: UInt64 = 0
@@ -55,22 +55,4 @@ private struct Area {
     private func mark(_ page: UInt, _ count: UInt64) -> UInt64 {
         (UInt64(page) &* 0xff51_afd7_ed55_8ccd ^ count) &* 0xc4ce_b9fe_1a85_ec53
     }
-}
-
-/// The number that follows a word of the command line.
-private func number(after key: StaticString, in commandLine: UnsafeBufferPointer<UInt8>) -> UInt64? {
-    var matched = 0
-    var value: UInt64 = 0
-    var hasDigit = false
-    for index in 0..<commandLine.count {
-        let byte = unsafe commandLine[index]
-        if matched == key.utf8CodeUnitCount {
-            guard byte >= 0x30, byte <= 0x39 else { break }
-            value = value &* 10 &+ UInt64(byte - 0x30)
-            hasDigit = true
-        } else {
-            matched = unsafe byte == key.utf8Start[matched] ? matched + 1 : 0
-        }
-    }
-    return hasDigit ? value : nil
 }
