@@ -26,10 +26,7 @@ public struct Features: OptionSet, Sendable, Hashable {
     public static let ours: Features = [.version1, .indirectDescriptors, .eventIndex, .ringReset]
 
     /// What of a negotiated set concerns the layout of rings.
-    public var ring: RingFeatures {
-        RingFeatures(
-            format: contains(.ringPacked) ? .packed : .split, indirect: contains(.indirectDescriptors), eventIndex: contains(.eventIndex))
-    }
+    public var ring: RingFeatures { RingFeatures(featureBits: rawValue) }
 }
 
 /// The device status field (virtio 1.3, section 2.1).

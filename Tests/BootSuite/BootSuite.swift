@@ -9,6 +9,7 @@ enum BootSuite {
         GROUP is
           bad-input   configurations that cannot be used, and what swvmm says to them (anywhere)
           payload     bare-metal guests (wherever there is a /dev/kvm)
+          driver      a bare-metal guest that drives every device over every transport (likewise)
           lifecycle   bare-metal guests that are put to sleep, saved and restored (likewise)
           boot        Linux guests (as root, in the lab)
           cycles      Linux guests that are put to sleep, saved and restored under load (likewise)
@@ -52,6 +53,7 @@ enum BootSuite {
         switch options.group {
         case "bad-input": badInputCases(options)
         case "payload": payloadCases(options)
+        case "driver": driverCases(options)
         case "lifecycle": lifecycleCases(options)
         case "cycles": linuxLifecycleCases(options) + cloneCases(options)
         case "boot": bootCases(options) + endingCases(options)

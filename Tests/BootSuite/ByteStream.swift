@@ -60,6 +60,12 @@ final class ByteStream {
         return String(decoding: line, as: UTF8.self)
     }
 
+    /// All bytes that have come and were not taken.
+    func takeBytes() -> [UInt8] {
+        defer { waiting = [] }
+        return waiting
+    }
+
     /// All that has come and was not taken.
     func takeText() -> String {
         defer { waiting = [] }
