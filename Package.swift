@@ -123,6 +123,7 @@ let package = Package(
         tests(
             "VirtioDriverTests",
             of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "VirtioDriver", "TestSupport"]),
+        tests("VirtualMachineTests", of: ["Virtqueue", "Host", "Virtio", "Devices", "Machine", "VirtualMachine"]),
         tests("SnapshotTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Hypervisor", "Snapshot", "TestSupport"]),
         tests(
             "SupervisorTests",
