@@ -35,6 +35,10 @@ func main(information: UInt, form: Int32) {
 
 /// Drives one device and lets go of it.
 private func drive<T: DriverTransport>(_ transport: T, _ ring: UInt64, _ turns: Int) {
+    // So that a guest that hangs tells where.
+    Guest.print("device of type ")
+    Guest.print(UInt64(transport.deviceType))
+    Guest.print("\n")
     do throws(DriverFailure) {
         switch transport.deviceType {
         case 1: try driveNetwork(transport, ring)
