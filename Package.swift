@@ -62,7 +62,8 @@ let package = Package(
         module("Virtio", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", .product(name: "Logging", package: "swift-log")]),
         module("Devices", imports: ["CLinux", "Virtqueue", "Host", "GuestMemory", "Schema", "Virtio"]),
         module("VhostUser", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio"]),
-        module("VirtioDriver", imports: ["Virtqueue", "Host", "GuestMemory", "Virtio", "VhostUser"]),
+        module("Vhost", imports: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio"]),
+        module("VirtioDriver", imports: ["Virtqueue", "Host", "GuestMemory", "Virtio", "VhostUser", "Vhost"]),
 
         module("Jail", imports: ["CLinux", "CSeccomp", "CCapability", "Host"]),
 
@@ -80,9 +81,8 @@ let package = Package(
         module(
             "Supervisor",
             imports: [
-                "CLinux", "Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "VirtioDriver", "Jail",
-                "Hypervisor", "Machine",
-                "Snapshot",
+                "CLinux", "Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "Vhost", "VirtioDriver",
+                "Jail", "Hypervisor", "Machine", "Snapshot",
                 "VirtualMachine",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -118,6 +118,7 @@ let package = Package(
             "MachineTests",
             of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Hypervisor", "Transport", "Machine", "TestSupport"]),
         tests("VhostUserTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "TestSupport"]),
+        tests("VhostTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "Vhost", "TestSupport"]),
         tests(
             "DevicesTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "TestSupport"]),
         tests(

@@ -13,16 +13,22 @@ public final class ForeignRegion: Sendable {
     /// Maps a region that begins `fileOffset` bytes into a file.
     ///
     /// The file is mapped from its beginning, which suits files of huge pages as well, and closed again. It must be long enough now; that
-    /// nobody truncates it later, only a seal can promise.
+    /// nobody truncates it later, only a seal can promise. With `isReadOnly` whatever is written to the region stays in this process, and the
+    /// file may be open for reading only. `mayBeSpecial`: it may also be something that has no size to look at, for whose length the kernel
+    /// vouches: the memory of one of its drivers.
     /// - Throws: EINVAL for a region without bytes or beyond the address space; EFBIG for a file that is too short; what the kernel answers.
-    public init(guestAddress: UInt64, size: UInt64, file: consuming OwnedDescriptor, fileOffset: UInt64) throws(SystemError) {
+    public init(
+        guestAddress: UInt64, size: UInt64, file: consuming OwnedDescriptor, fileOffset: UInt64, isReadOnly: Bool = false,
+        mayBeSpecial: Bool = false
+    ) throws(SystemError) {
         let (end, overflow) = fileOffset.addingReportingOverflow(size)
         let (_, overflowInGuest) = guestAddress.addingReportingOverflow(size)
         guard size > 0, !overflow, !overflowInGuest, let count = Int(exactly: end), let offset = Int(exactly: fileOffset) else {
             throw SystemError("memory region", .invalidArgument)
         }
-        guard try file.status().size >= end else { throw SystemError("memory region", .fileTooLarge) }
-        mapping = try MemoryMapping(file, count: count)
+        let status = try file.status()
+        guard status.size >= end || (mayBeSpecial && status.kind == .other) else { throw SystemError("memory region", .fileTooLarge) }
+        mapping = try MemoryMapping(file, count: count, shared: !isReadOnly)
         self.guestAddress = guestAddress
         self.size = size
         self.offset = offset

@@ -63,6 +63,12 @@ public struct Errno: Error, Sendable, Equatable, RawRepresentable, CustomStringC
     public static let notSocket = Errno(rawValue: ENOTSOCK)
     /// Operation cancelled.
     public static let cancelled = Errno(rawValue: ECANCELED)
+    /// No buffer space available; vhost's answer to a queue that is not there.
+    public static let noBuffers = Errno(rawValue: ENOBUFS)
+    /// Argument list too long; also said of what is too large.
+    public static let tooBig = Errno(rawValue: E2BIG)
+    /// Bad address.
+    public static let badAddress = Errno(rawValue: EFAULT)
     /// No such device or address.
     public static let noDeviceOrAddress = Errno(rawValue: ENXIO)
 }

@@ -47,6 +47,9 @@ extension OwnedDescriptor {
 /// Whether something stands at a path.
 public func pathExists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 
+/// Whether this process could open the path for reading and writing.
+public func pathIsWritable(_ path: String) -> Bool { unsafe access(path, R_OK | W_OK) == 0 }
+
 /// A variable of the environment; nil when it is not set.
 public func environmentVariable(_ name: String) -> String? {
     guard let value = unsafe getenv(name) else { return nil }

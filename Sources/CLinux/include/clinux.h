@@ -11,4 +11,6 @@
 #include "spawn.h"
 #include "terminal.h"
 #include "tun.h"
+#include "vduse.h"
+#include "vhost.h"
 #endif

@@ -12,7 +12,7 @@ extension Features {
     /// VIRTIO_BLK_F_TOPOLOGY (10): physical block size and I/O hints are in `topology`.
     static let blockTopology = Features(bit: 10)
     /// VIRTIO_BLK_F_CONFIG_WCE (11): the driver may switch between writeback and writethrough.
-    static let blockConfigWCE = Features(bit: 11)
+    public static let blockConfigWCE = Features(bit: 11)
     /// VIRTIO_BLK_F_MQ (12): there are `num_queues` queues.
     public static let blockMultiQueue = Features(bit: 12)
     /// VIRTIO_BLK_F_DISCARD (13).

@@ -17,6 +17,8 @@ public struct BlockSettings: Sendable, Equatable {
         case image(String)
         /// Behind a vhost-user socket, absolute; then the back-end decides what the disk is like.
         case vhostUser(String)
+        /// A vDPA device of the host's kernel, absolute; then that decides what the disk is like.
+        case vhostVdpa(String)
     }
     /// Where the disk is.
     public let source: Source
@@ -41,11 +43,12 @@ public struct BlockSettings: Sendable, Equatable {
     /// Reads the fields.
     public init(_ reader: ObjectReader) throws(ConfigError) {
         let path = try reader.optionalPath("path", doc: "The disk image (raw) or block device; without it, `backend` is needed.")
-        let remote = try reader.optionalTagged("backend", default: nil, doc: "Where the disk is, if it is no image here.", [.vhostUser])
+        let remote = try reader.optionalTagged("backend", default: nil, doc: "Where the disk is, if it is no image here.", [.vhostUser, .vhostVdpa])
         reader.declareExactlyOne(of: ["path", "backend"])
-        switch (path, remote?.vhostUserPath) {
+        let foreign = remote?.vhostUserPath.map { Source.vhostUser($0) } ?? remote?.vhostVdpaPath.map { .vhostVdpa($0) }
+        switch (path, foreign) {
         case (let path?, nil): source = .image(path)
-        case (nil, let socket?): source = .vhostUser(socket)
+        case (nil, let foreign?): source = foreign
         case (_?, _?): throw reader.error("backend", "a disk is an image or has a back-end, not both.")
         case (nil, nil):
             guard reader.isDescribing else { throw reader.error("path", "is missing: The disk image (raw) or block device.") }
@@ -58,7 +61,7 @@ public struct BlockSettings: Sendable, Equatable {
         queueSize = try reader.queueSize(default: 256)
         blockSize = Int(try reader.integer("blockSize", oneOf: [512, 4096], default: 512, doc: "Logical block size in bytes."))
         engine = try reader.choice("engine", default: Engine.auto, doc: "How requests reach the image.")
-        if case .vhostUser = source {
+        if foreign != nil {
             let others = [
                 ("readOnly", readOnly), ("direct", direct), ("serial", serial != nil), ("blockSize", blockSize != 512),
                 ("engine", engine != .auto),

@@ -14,6 +14,8 @@ public struct NetworkSettings: Sendable, Equatable {
         case stream(String)
         /// Behind a vhost-user socket.
         case vhostUser(String)
+        /// A vDPA device of the host's kernel, which has an address and offloads of its own.
+        case vhostVdpa(String)
     }
     /// Where frames go.
     public let backend: Backend
@@ -38,13 +40,14 @@ public struct NetworkSettings: Sendable, Equatable {
                 TaggedForm("tap", .string(.interface), doc: "The tap interface of that name, made when it does not exist."),
                 TaggedForm("fd", .integer(3...1_048_576), doc: "An inherited descriptor of an open tap."),
                 TaggedForm("stream", .path, doc: "A Unix stream socket in the framing of QEMU's -netdev stream."),
-                .vhostUser,
+                .vhostUser, .vhostVdpa,
             ])
         switch (tagged?.name, tagged?.text, tagged?.number) {
         case ("tap", let name, _): backend = .tap(name)
         case ("fd", _, let number?): backend = .descriptor(Int32(clamping: number))
         case ("stream", let path?, _): backend = .stream(path)
         case (TaggedForm.vhostUser.name, let path?, _): backend = .vhostUser(path)
+        case (TaggedForm.vhostVdpa.name, let path?, _): backend = .vhostVdpa(path)
         default: backend = .user
         }
         mac = try reader.optionalString("mac", rule: .mac, doc: "The guest's MAC address; by default made from the names.")
@@ -52,6 +55,11 @@ public struct NetworkSettings: Sendable, Equatable {
         queuePairs = Int(try reader.integer("queuePairs", in: 1...8, default: 1, doc: "Number of queue pairs (VIRTIO_NET_F_MQ above 1)."))
         queueSize = try reader.queueSize(default: 256)
         offloads = try reader.bool("offloads", default: true, doc: "Offer checksum and segmentation offloads where the back-end can.")
+        if case .vhostVdpa = backend {
+            for (key, isSaid) in [("mac", mac != nil), ("mtu", mtu != nil), ("offloads", !offloads)] where isSaid {
+                throw reader.error(key, "that is the vDPA device's to decide.")
+            }
+        }
         if queuePairs > 1 {
             switch backend {
             case .tap: break

@@ -154,6 +154,32 @@ extension Policy {
         ioctl arg1=0x4018aee1             # KVM_SET_DEVICE_ATTR
         ioctl arg1=0xaead                 # KVM_KVMCLOCK_CTRL
 
+        # vDPA devices of the host's kernel; their nodes are open already.
+        ioctl arg1=0x8008af00             # rare: VHOST_GET_FEATURES
+        ioctl arg1=0x4008af00             # rare: VHOST_SET_FEATURES
+        ioctl arg1=0xaf01                 # rare: VHOST_SET_OWNER
+        ioctl arg1=0x4008af10             # rare: VHOST_SET_VRING_NUM
+        ioctl arg1=0x4028af11             # rare: VHOST_SET_VRING_ADDR
+        ioctl arg1=0x4008af12             # rare: VHOST_SET_VRING_BASE
+        ioctl arg1=0xc008af12             # rare: VHOST_GET_VRING_BASE
+        ioctl arg1=0x4008af20             # rare: VHOST_SET_VRING_KICK
+        ioctl arg1=0x4008af21             # rare: VHOST_SET_VRING_CALL
+        ioctl arg1=0x4008af25             # rare: VHOST_SET_BACKEND_FEATURES
+        ioctl arg1=0x8008af26             # rare: VHOST_GET_BACKEND_FEATURES
+        ioctl arg1=0x8004af70             # rare: VHOST_VDPA_GET_DEVICE_ID
+        ioctl arg1=0x8001af71             # rare: VHOST_VDPA_GET_STATUS
+        ioctl arg1=0x4001af72             # rare: VHOST_VDPA_SET_STATUS
+        ioctl arg1=0x8008af73             # rare: VHOST_VDPA_GET_CONFIG
+        ioctl arg1=0x4008af75             # rare: VHOST_VDPA_SET_VRING_ENABLE
+        ioctl arg1=0x8002af76             # rare: VHOST_VDPA_GET_VRING_NUM
+        ioctl arg1=0x4004af77             # rare: VHOST_VDPA_SET_CONFIG_CALL
+        ioctl arg1=0x8010af78             # rare: VHOST_VDPA_GET_IOVA_RANGE
+        ioctl arg1=0x8004af79             # rare: VHOST_VDPA_GET_CONFIG_SIZE
+        ioctl arg1=0xaf7d                 # rare: VHOST_VDPA_SUSPEND
+        ioctl arg1=0xaf7e                 # rare: VHOST_VDPA_RESUME
+        ioctl arg1=0x8004af80             # rare: VHOST_VDPA_GET_VQS_COUNT
+        prlimit64 arg2=0                  # rare: what limit to name when a device cannot reach RAM for it
+
         """,
     ]
 }

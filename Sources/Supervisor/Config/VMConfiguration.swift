@@ -108,8 +108,8 @@ public struct VMConfiguration: Sendable, Equatable {
     /// The serial port's host side after the default has been applied: the terminal belongs to one stream.
     public var resolvedSerial: CharacterBackendSettings { serial ?? (stdioConsole == nil ? .stdio : .null) }
 
-    /// Whether devices in other processes need the guest's RAM.
-    var sharesMemory: Bool { isolation == .process && !devices.isEmpty || devices.contains { $0.vhostUserPath != nil } }
+    /// Whether devices in other processes, or in the host's kernel, need the guest's RAM.
+    var sharesMemory: Bool { isolation == .process && !devices.isEmpty || devices.contains { $0.isForeign } }
 
     /// Where policies are looked for.
     var policyFiles: PolicyFiles { PolicyFiles(directory: policies) }

@@ -84,6 +84,7 @@ public struct DeviceArguments: Sendable {
         }
         if settings.transport != nil { throw VMError(.configuration, "transport: that is the front-end's to choose.") }
         if settings.vhostUserPath != nil { throw VMError(.configuration, "backend.vhostUser: that is a front-end's; this is a back-end.") }
+        if settings.vhostVdpaPath != nil { throw VMError(.configuration, "backend.vhostVdpa: the kernel serves that device already.") }
         if case .console(let console) = settings.kind, console.backend == .character(.stdio) {
             throw VMError(.configuration, "backend: expected \"pty\", \"null\", a file or a socket; a front-end's terminal is its own.")
         }

@@ -15,6 +15,9 @@ extension Doctor {
                 "vhost-net", "/dev/vhost-net", writable: true, detail: "in-kernel network back-end",
                 remedy: "load the module (modprobe vhost_net)"),
             vdpa(),
+            device(
+                "vduse", "/dev/vduse/control", writable: true, detail: "devices of ours for the host's kernel",
+                remedy: "load the module (modprobe vduse), and be root or give yourself access to /dev/vduse/control"),
             userfaultfd(),
             userNamespaces(),
             seccomp(),
@@ -46,10 +49,19 @@ extension Doctor {
     }
 
     private static func vdpa() -> Finding {
-        let present = (0..<16).contains { pathExists("/dev/vhost-vdpa-\($0)") }
+        let nodes = (0..<64).map { "/dev/vhost-vdpa-\($0)" }.filter { pathExists($0) }
+        guard let first = nodes.first else {
+            return Finding(
+                name: "vhost-vdpa", isPresent: false, detail: "no /dev/vhost-vdpa-N",
+                remedy: "load the module (modprobe vhost_vdpa) and make a device (vdpa dev add)", need: .optional)
+        }
+        // Opening one would reset the device, and keep others from it for a moment.
+        let usable = nodes.filter { pathIsWritable($0) }
         return Finding(
-            name: "vhost-vdpa", isPresent: present, detail: present ? "/dev/vhost-vdpa-N is there" : "no /dev/vhost-vdpa-N",
-            remedy: "load the module (modprobe vhost_vdpa) and make a device (vdpa dev add)", need: .optional)
+            name: "vhost-vdpa", isPresent: !usable.isEmpty,
+            detail: usable.isEmpty
+                ? "\(first): \(Errno.accessDenied)" : "\(usable.joined(separator: ", ")): devices of the kernel for a guest",
+            remedy: "give yourself access to the node (chown or chmod, or a rule of udev)", need: .optional)
     }
 
     private static func userfaultfd() -> Finding {

@@ -5,6 +5,7 @@ import Logging
 import Machine
 import Schema
 import Snapshot
+import Vhost
 import VhostUser
 import VirtualMachine
 import Virtio
@@ -155,6 +156,8 @@ private struct Parts {
         let device: any VirtioDevice
         if settings.vhostUserPath != nil {
             device = try foreign(settings, try MachineAssembly.next(&own), key: key)
+        } else if let path = settings.vhostVdpaPath {
+            device = try kernelDevice(settings, path, try MachineAssembly.next(&own), key: key)
         } else if configuration.isolation == .process {
             device = try process(settings, try MachineAssembly.next(&own), key: key)
         } else {
@@ -185,6 +188,21 @@ private struct Parts {
             }
             return frontend
         } catch {
+            throw VMError(.resource, "\(key).backend: \(path): \(error)")
+        }
+    }
+
+    /// A vDPA device of the host's kernel.
+    private mutating func kernelDevice(
+        _ settings: DeviceSettings, _ path: String, _ node: consuming OwnedDescriptor, key: String
+    ) throws(VMError) -> any VirtioDevice {
+        guard let profile = remote(settings).vdpaProfile(settings) else { throw VMError(.failure, "\(key): is nowhere.") }
+        if brief.configuration.tracksWrites {
+            canLogWrites = false
+            Logger(label: "swvmm.\(settings.id)").warning(
+                "vDPA devices of the kernel do not tell what they write; memory.trackWrites has no effect")
+        }
+        do throws(VdpaError) { return try VhostVdpaDevice(try VhostVdpa(node), profile) } catch {
             throw VMError(.resource, "\(key).backend: \(path): \(error)")
         }
     }

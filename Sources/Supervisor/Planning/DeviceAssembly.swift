@@ -40,7 +40,7 @@ struct DeviceAssembly {
                 var taps: [TapQueue] = []
                 while let descriptor = descriptors.takeFirst() { taps.append(try TapQueue(adopting: descriptor)) }
                 return try NetworkDevice(configuration, taps: taps)
-            case .vhostUser: throw DeviceError("\(settings.id) lives elsewhere.")
+            case .vhostUser, .vhostVdpa: throw DeviceError("\(settings.id) lives elsewhere.")
             }
         case .entropy(let entropy):
             var configuration = EntropyConfiguration(label: settings.id)

@@ -36,6 +36,10 @@ struct DevicePlanner {
             }
             return passed
         }
+        if let path = settings.vhostVdpaPath {
+            passed.append(try openVdpa(path, key: "\(key).backend"))
+            return passed
+        }
         let descriptors = try open(settings, key: key, terminal: terminal)
         guard isolation == .process else { return descriptors }
         let brief = DeviceBrief(
@@ -51,7 +55,7 @@ struct DevicePlanner {
     private func reopening(_ settings: DeviceSettings, key: String) -> (@Sendable () throws(VMError) -> Slot<PassedDescriptors>)? {
         guard case .network(let network) = settings.kind else { return nil }
         switch network.backend {
-        case .tap, .descriptor, .vhostUser: return nil
+        case .tap, .descriptor, .vhostUser, .vhostVdpa: return nil
         case .user, .stream:
             let planner = NetworkPlanner(id: settings.id, key: key, notice: Self.notice)
             let helpers = lateHelpers

@@ -1,4 +1,5 @@
 import Devices
+import Vhost
 import VhostUser
 import Virtio
 
@@ -17,7 +18,7 @@ struct FrontendProfiles {
 
     /// The profile of a device of ours in a process of its own: the driver sees what it would see without.
     func ownProfile(_ settings: DeviceSettings) -> FrontendProfile? {
-        guard settings.vhostUserPath == nil else { return nil }
+        guard !settings.isForeign else { return nil }
         var profile: FrontendProfile
         switch settings.kind {
         case .block(let block):
@@ -34,6 +35,34 @@ struct FrontendProfiles {
             profile.configurationSize = 4
         case .fileSystem: return nil
         }
+        return profile
+    }
+
+    /// What a vDPA device must be to be the device of the settings; nil for another one.
+    func vdpaProfile(_ settings: DeviceSettings) -> VdpaProfile? {
+        guard settings.vhostVdpaPath != nil else { return nil }
+        var profile: VdpaProfile
+        switch settings.kind {
+        case .block(let block):
+            profile = VdpaProfile(.block, label: id, queueCount: block.queues, queueSize: block.queueSize, drains: true)
+            // What the driver writes to configuration space would be a state.
+            profile.withheld = [.blockConfigWCE]
+            if block.queues == 1 { profile.withheld.insert(.blockMultiQueue) }
+        case .network(let network):
+            profile = VdpaProfile(.network, label: id, queueCount: 2, queueSize: network.queueSize, drains: false)
+            profile.withheld = .netControl
+        case .entropy, .console, .fileSystem: return nil
+        }
+        if !packedRing { profile.withheld.insert(.ringPacked) }
+        return profile
+    }
+
+    /// What is known of a vDPA device that is not there; nil for another one.
+    func absentVdpaProfile(_ settings: DeviceSettings) -> FrontendProfile? {
+        guard let vdpa = vdpaProfile(settings) else { return nil }
+        var profile = FrontendProfile(vdpa.deviceType, label: id, queueCount: vdpa.queueCount ?? 1, queueSize: vdpa.queueSize)
+        profile.withheld = vdpa.withheld
+        profile.isStateless = true
         return profile
     }
 

@@ -16,7 +16,7 @@ struct NetworkPlanner {
         var descriptors = PassedDescriptors()
         var helper: PasstProcess?
         switch settings.backend {
-        case .vhostUser: break
+        case .vhostUser, .vhostVdpa: break
         case .user:
             let passt = try PasstProcess.start(key: "\(key).backend")
             helper = passt.process

@@ -25,6 +25,23 @@ func openKVM(_ path: String = "/dev/kvm") throws(VMError) -> OwnedDescriptor {
     }
 }
 
+/// Opens the node of a vDPA device, or says what keeps us from it and what to do.
+func openVdpa(_ path: String, key: String) throws(VMError) -> OwnedDescriptor {
+    do {
+        // A process that used it may be about to end.
+        return try withPatience(while: { $0.errno == .busy }) { () throws(SystemError) in try OwnedDescriptor.open(path, flags: O_RDWR) }
+    } catch {
+        let remedy =
+            switch error.errno {
+            case .noEntry: "load the module (modprobe vhost_vdpa) and make a device (vdpa dev add)"
+            case .accessDenied, .notPermitted: "give yourself access to the node (chown or chmod, or a rule of udev)"
+            case .busy: "another process uses the device"
+            default: "expected a vDPA device, /dev/vhost-vdpa-N"
+            }
+        throw VMError(.resource, "\(key): \(path): \(error.errno); \(remedy).")
+    }
+}
+
 /// Listens at a path; a socket that nobody listens on any more is taken over.
 func listenTakingOver(_ path: String) throws(SystemError) -> OwnedDescriptor {
     try withPatience(while: { $0.errno.rawValue == EADDRINUSE && UnixSocket.exists(at: path) }) { () throws(SystemError) in

@@ -25,7 +25,7 @@ struct StandInPlanner {
 
     private func make(_ settings: DeviceSettings, key: String) throws(VMError) -> any VirtioDevice {
         let profiles = FrontendProfiles(vmName: configuration.name, id: settings.id, packedRing: settings.packedRing)
-        if let profile = profiles.profile(settings) { return AbsentBackEnd(profile) }
+        if let profile = profiles.profile(settings) ?? profiles.absentVdpaProfile(settings) { return AbsentBackEnd(profile) }
         do {
             switch settings.kind {
             case .block(let block):
@@ -37,7 +37,7 @@ struct StandInPlanner {
             case .network(let network):
                 var device = network.configuration(vmName: configuration.name, id: settings.id, packedRing: settings.packedRing)
                 switch network.backend {
-                case .tap, .descriptor, .vhostUser: break
+                case .tap, .descriptor, .vhostUser, .vhostVdpa: break
                 case .user, .stream: device.offloads = false
                 }
                 return try NetworkDevice(device, nowhereWith: network.queuePairs)

@@ -54,7 +54,7 @@ extension BackendSession {
         rings[index].kick = nil
         signals.setCall(index, nil)
         // A base that was set since the ring stopped is newer than where it stopped.
-        let word = rings[index].base ?? rings[index].position?.vhostUserWord(features.ring.format) ?? 0
+        let word = rings[index].base ?? rings[index].position?.vringBase(features.ring.format) ?? 0
         return RingState(index: ring.index, value: word)
     }
 
@@ -147,7 +147,7 @@ extension BackendSession {
             // A split ring's base says nothing of used buffers: their index stands in the ring itself. Of a fresh packed ring, DPDK says where
             // it stands for the driver alone: at its word, all descriptors would be in flight.
             let isFresh = format == .packed && word == 0x8000
-            start = isFresh ? .initial : QueuePosition(vhostUserWord: word, format, used: memory.load(at: device &+ 2) ?? 0)
+            start = isFresh ? .initial : QueuePosition(vringBase: word, format, used: memory.load(at: device &+ 2) ?? 0)
         } else {
             start = ring.position ?? .initial
         }

@@ -151,7 +151,7 @@ extension VhostUserFrontend {
             position = QueuePosition(available: used, used: used)
         }
         try connection.send(.setRingSize(RingState(index: number, value: UInt32(configuration.size))))
-        try connection.send(.setRingBase(RingState(index: number, value: position.vhostUserWord(format))))
+        try connection.send(.setRingBase(RingState(index: number, value: position.vringBase(format))))
         try connection.send(
             .setRingAddresses(
                 RingAddresses(
@@ -188,7 +188,7 @@ extension VhostUserFrontend {
         // All that was taken has been completed, so a split ring's used index is what stands in the ring.
         let used: UInt16 = state.memory?.load(at: queue.configuration.deviceArea &+ 2) ?? 0
         var stopped = queue
-        stopped.position = QueuePosition(vhostUserWord: word, (state.features ?? []).ring.format, used: used)
+        stopped.position = QueuePosition(vringBase: word, (state.features ?? []).ring.format, used: used)
         return stopped
     }
 }

@@ -190,7 +190,7 @@ public final class VhostUserTransport: VirtioTransport {
     }
 
     private func start(_ index: UInt32, _ queue: QueueConfiguration, _ events: QueueEvents) throws(VhostUserError) {
-        let base = QueuePosition.initial.vhostUserWord(features.ring.format)
+        let base = QueuePosition.initial.vringBase(features.ring.format)
         try connection.send(.setRingSize(RingState(index: index, value: UInt32(queue.size))))
         try connection.send(.setRingBase(RingState(index: index, value: base)))
         try connection.send(

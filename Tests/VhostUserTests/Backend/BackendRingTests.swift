@@ -31,7 +31,7 @@ struct BackendRingTests {
                 features.contains(.ringPacked)
                 ? QueuePosition(available: count % 64, availableWrap: count / 64 % 2 == 0, used: count % 64, usedWrap: count / 64 % 2 == 0)
                 : QueuePosition(available: count, used: count)
-            let stand = BackEndReply.ring(queue.state(position.vhostUserWord(features.ring.format)))
+            let stand = BackEndReply.ring(queue.state(position.vringBase(features.ring.format)))
             #expect(try driver.peer.ask(.getRingBase(queue.state())) == stand)
             // It stands still: what is asked for now waits until it goes on.
             try queue.submit(writable: [driver.place([0])])
@@ -39,7 +39,7 @@ struct BackendRingTests {
             // A base that is set meanwhile is where it stands.
             try driver.peer.send(.setRingBase(queue.state(7)))
             #expect(try driver.peer.ask(.getRingBase(queue.state())) == .ring(queue.state(7)))
-            try queue.start(on: driver.peer, base: position.vhostUserWord(features.ring.format))
+            try queue.start(on: driver.peer, base: position.vringBase(features.ring.format))
             #expect(try queue.wait() == 1)
         }
         try expectPeace(driver)

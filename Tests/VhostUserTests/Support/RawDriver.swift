@@ -135,7 +135,7 @@ final class RawQueue {
     }
 
     /// Where a ring stands that has not been used.
-    var initialBase: UInt32 { QueuePosition.initial.vhostUserWord(features.format) }
+    var initialBase: UInt32 { QueuePosition.initial.vringBase(features.format) }
 
     /// Tells the device all about the queue, and starts it.
     func start(on peer: RawPeer, size: UInt16? = nil, base: UInt32? = nil) throws {

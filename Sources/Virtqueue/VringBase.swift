@@ -1,11 +1,9 @@
-package import Virtqueue
-
-// A position as GET_VRING_BASE and SET_VRING_BASE have it: the available index (split), or both indices with their wrap counters in bit 15
-// of each half (packed).
+// A position as vhost has it, in the kernel and over a socket (VHOST_GET_VRING_BASE, VHOST_USER_GET_VRING_BASE): the available index (split),
+// or both indices with their wrap counters in bit 15 of each half (packed).
 
 extension QueuePosition {
     /// The word for a position.
-    package func vhostUserWord(_ format: RingFormat) -> UInt32 {
+    public func vringBase(_ format: RingFormat) -> UInt32 {
         switch format {
         case .split: UInt32(available)
         case .packed:
@@ -14,7 +12,7 @@ extension QueuePosition {
     }
 
     /// The position that a word stands for; `used` is the split ring's used index, which the word does not have.
-    package init(vhostUserWord word: UInt32, _ format: RingFormat, used: UInt16) {
+    public init(vringBase word: UInt32, _ format: RingFormat, used: UInt16) {
         let low = UInt16(truncatingIfNeeded: word)
         let high = UInt16(truncatingIfNeeded: word >> 16)
         self =
