@@ -35,6 +35,7 @@ public final class GuestMemory: QueueMemory, Sendable {
     let mapping: MemoryMapping?
     /// What RAM is made of, if another process did.
     private let foreign: [ForeignRegion]
+    private let late: LateMemory?
     /// Total size of RAM in bytes.
     public let size: UInt64
     @usableFromInline let table: RegionTable
@@ -78,9 +79,11 @@ public final class GuestMemory: QueueMemory, Sendable {
         }
     }
 
-    /// RAM that another process made: regions in any order. What is written is noted in its `log`, if it wants one.
+    /// RAM that another process made: regions in any order, and what `late` finds beside them. What is written to regions is noted in its
+    /// `log`, if it wants one.
     /// - Throws: EINVAL when they overlap; EFBIG when the log has no bits for some of them.
-    public init(foreign parts: [ForeignRegion], log wanted: ForeignLog? = nil) throws(SystemError) {
+    public init(foreign parts: [ForeignRegion], log wanted: ForeignLog? = nil, late: LateMemory? = nil) throws(SystemError) {
+        self.late = late
         foreign = parts.sorted { $0.guestAddress < $1.guestAddress }
         let regions = foreign.map(\.region)
         self.regions = regions
@@ -124,7 +127,7 @@ public final class GuestMemory: QueueMemory, Sendable {
         let mapping = try MemoryMapping(guestMemory: size, file: file, hugePagesFrom: MemoryMapping.hugePage)
         self.mapping = mapping
         self.size = UInt64(size)
-        foreign = []
+        (foreign, late) = ([], nil)
         self.file = consume file
         self.layers = layers
         var regions: [MemoryRegion] = []
@@ -171,7 +174,13 @@ public final class GuestMemory: QueueMemory, Sendable {
 
     /// The host memory behind `count` bytes at guest physical `address`; nil unless all of it lies in one region.
     @inlinable
-    public func range(at address: UInt64, count: Int) -> HostRange? { table.range(at: address, count: count) }
+    public func range(at address: UInt64, count: Int) -> HostRange? {
+        table.range(at: address, count: count) ?? lateRange(at: address, count: count)
+    }
+
+    /// The same where no region is.
+    @usableFromInline
+    func lateRange(at address: UInt64, count: Int) -> HostRange? { late?.range(at: address, count: count) }
 
     /// Whether writes by devices are noted.
     @inlinable public var tracksWrites: Bool { log != nil }

@@ -5,7 +5,7 @@ public import Supervisor
 /// `swvmm device`.
 struct DeviceCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "device", abstract: "Serve one device to another VMM over vhost-user, or upgrade one of a running VM.",
+        commandName: "device", abstract: "Serve one device to another VMM over vhost-user or to the host, or upgrade one of a running VM.",
         discussion: """
             The settings are those of an entry of 'devices' in vm.json, as KEY=VALUE; what is no JSON is a string, a dot leads into \
             an object:
@@ -17,6 +17,12 @@ struct DeviceCommand: ParsableCommand {
 
             Front-ends are served one after the other until SIGTERM or SIGINT. Their RAM must be shared (in QEMU: -object \
             memory-backend-memfd,share=on).
+
+            With --vduse the host's kernel is offered a disk instead, as a vDPA device:
+
+              swvmm device block --vduse disk0 path=disk.img
+              vdpa dev add name disk0 mgmtdev vduse     (then /dev/vhost-vdpa-N, or a disk of the host with virtio_vdpa)
+              vdpa dev del disk0                        (before it ends)
             """,
         subcommands: [ServeDeviceCommand.self, UpgradeDeviceCommand.self], defaultSubcommand: ServeDeviceCommand.self)
 }
@@ -51,6 +57,9 @@ struct ServeDeviceCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Use this inherited socket, listening or connected.", valueName: "number"))
     var fd: Int32?
 
+    @Option(help: ArgumentHelp("Offer it to the host's kernel under this name, for block.", valueName: "name"))
+    var vduse: String?
+
     @Option(help: ArgumentHelp("The same as path=FILE, for block.", valueName: "file"))
     var blkFile: String?
 
@@ -67,9 +76,11 @@ struct ServeDeviceCommand: ParsableCommand {
 
     func validate() throws {
         guard !printCapabilities else { return }
-        guard (socket == nil) != (fd == nil) else { throw ValidationError("expected either --socket PATH or --fd NUMBER.") }
-        guard kind == .block || (blkFile == nil && !readOnly) else {
-            throw ValidationError("--blk-file and --read-only belong to block.")
+        guard [socket != nil, fd != nil, vduse != nil].count(where: { $0 }) == 1 else {
+            throw ValidationError("expected one of --socket PATH, --fd NUMBER and --vduse NAME.")
+        }
+        guard kind == .block || (blkFile == nil && !readOnly && vduse == nil) else {
+            throw ValidationError("--blk-file, --read-only and --vduse belong to block.")
         }
     }
 
@@ -83,7 +94,7 @@ struct ServeDeviceCommand: ParsableCommand {
         if readOnly { try device.set("readOnly", true) }
         for setting in settings { try device.set(setting) }
         let door: DeviceServer.Door =
-            if let fd { .descriptor(fd) } else { .path(socket ?? "") }
+            if let vduse { .vduse(vduse) } else if let fd { .descriptor(fd) } else { .path(socket ?? "") }
         try DeviceServer(device, door: door, log: logging.log).run()
     }
 }

@@ -16,6 +16,7 @@ enum BootSuite {
           jail        bare-metal guests with devices in jailed processes, which are killed, stopped and looked at (as payload)
           kills       Linux guests under load, whose devices' processes are killed (as boot)
           peers       devices behind the front-ends of QEMU and DPDK (anywhere; what is not installed is left out)
+          vdpa        vDPA devices of the host's kernel, of ours and of others, in guests and on the host (as boot)
           policies    whether every entry of the seccomp policies is used (see Tests/Checks/policies)
 
           --swvmm PATH      the program
@@ -60,6 +61,7 @@ enum BootSuite {
         case "jail": jailCases(options)
         case "kills": killCases(options)
         case "peers": peerCases(options)
+        case "vdpa": vdpaCases(options)
         case "policies": policyCases(options)
         default: throw SuiteError("unknown group '\(options.group)'\n\n\(usage)")
         }

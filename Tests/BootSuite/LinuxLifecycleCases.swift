@@ -22,8 +22,12 @@ struct LoadedGuest {
     let transport: String
     let packed: Bool
     let cpus: Int
+    /// Who serves its disk, if that is one of the host's kernel.
+    var disk: VdpaServer?
 
-    var name: String { "\(transport), \(packed ? "packed" : "split"), \(cpus) vCPU, \(kernel)" }
+    var name: String {
+        "\(disk.map { "\($0.rawValue), " } ?? "")\(transport), \(packed ? "packed" : "split"), \(cpus) vCPU, \(kernel)"
+    }
 }
 
 /// One guest with a disk load, a TCP stream and a counter, through all its cycles.
@@ -40,6 +44,7 @@ final class LoadedRun {
     private let vmName = "cycles"
     private let tap = "swtest0"
     private var machine: RunningVM?
+    private var disk: VdpaDisk?
     private var stream: NumberStream?
     /// The beginning of a line that the last process wrote before its end.
     private var rest = ""
@@ -53,6 +58,7 @@ final class LoadedRun {
     func run(cycles: Int) {
         defer {
             machine?.kill()
+            disk?.kill()
             _ = Command.shell("ip link del \(tap)")
             scratch.remove()
         }
@@ -64,6 +70,7 @@ final class LoadedRun {
             try check("a restored guest has the state that was saved, and so has its copy") { try saveTwice() }
             try check("a guest restored to real time has not lost any") { try restoreToRealTime() }
             try check("the guest ends well") { try finish() }
+            try endDisk()
         } catch {
             report.note("cycles: \(load.name)", "stopped early: \((error as? Failure)?.reason ?? "\(error)")")
         }
@@ -115,14 +122,15 @@ final class LoadedRun {
             report.note("\(group): \(load.name): \(name)", nil)
         } catch {
             var context = machine?.history.suffix(12).map { $0 } ?? []
+            context += disk?.complaints ?? []
             context += lines(machine?.complaints ?? "", last: 5).map { "stderr: \($0)" }
             context += lines(Command.shell("cat \(scratch.path)/serial.log") ?? "", last: 10).map { "serial: \($0)" }
-            report.note("\(group): \(load.name): \(name)", (error as? Failure)?.reason ?? "\(error)", context: context)
+            report.note("\(group): \(load.name): \(name)", (error as? Failure)?.reason ?? (error as? PeerFailure)?.reason ?? "\(error)", context: context)
             throw error
         }
     }
 
-    private var group: String { isKilling ? "kills" : "cycles" }
+    private var group: String { isKilling ? "kills" : load.disk == nil ? "cycles" : "vdpa" }
     private var isKilling = false
 
     private func start(isolation: String? = nil, extra: [String] = []) throws {
@@ -130,6 +138,13 @@ final class LoadedRun {
         let prepared = "truncate -s 64M data.img && ip tuntap add \(tap) mode tap && ip link set \(tap) up"
         guard Command.shell("cd \(scratch.path) && \(prepared)") != nil else { throw Failure(reason: "failed: \(prepared)") }
         stream = try NumberStream(port: 9100)
+        var place = "\"path\": \"data.img\""
+        if let server = load.disk {
+            let disk = try VdpaDisk(
+                server, options, image: "\(scratch.path)/data.img", queues: load.cpus, packed: load.packed)
+            self.disk = disk
+            place = "\"backend\": { \"vhostVdpa\": \"\(try disk.node())\" }"
+        }
         var vm = VMFile(kernel: "\(options.guests)/\(load.kernel)")
         vm.isolation = isolation ?? options.isolation
         vm.extra = extra
@@ -144,7 +159,7 @@ final class LoadedRun {
         let ring = "\"packedRing\": \(load.packed)"
         vm.devices = [
             "\"id\": \"console\", \"type\": \"console\", \(ring)",
-            "\"id\": \"data\", \"type\": \"block\", \"path\": \"data.img\", \"queues\": \(load.cpus), \(ring)",
+            "\"id\": \"data\", \"type\": \"block\", \(place), \"queues\": \(load.cpus), \(ring)",
             "\"id\": \"tap\", \"type\": \"net\", \"backend\": { \"tap\": \"\(tap)\" }, \"mac\": \"52:54:00:00:00:01\", \(ring)",
             "\"id\": \"rng\", \"type\": \"rng\", \(ring)",
         ]
@@ -152,6 +167,15 @@ final class LoadedRun {
         try check("the load runs") {
             try follow(10)
             try checkStream()
+        }
+    }
+
+    /// The disk's server, if there is one, has nothing to complain of, and its image is clean.
+    private func endDisk() throws {
+        guard let disk else { return }
+        try check("its disk's server ends well, with a clean disk") {
+            try disk.end()
+            guard Command.shell("e2fsck -fn \(scratch.path)/data.img") != nil else { throw Failure(reason: "the image is not clean") }
         }
     }
 

@@ -79,6 +79,15 @@ extension Policy {
         ioctl arg1=0x1277                 # rare: BLKDISCARD, of a block device
         ioctl arg1=0x127f                 # rare: BLKZEROOUT, the same
 
+        # For the host's kernel (--vduse); the node is open already.
+        ioctl arg1=0xc0208110             # rare: VDUSE_IOTLB_GET_FD, of which nothing but a mapping is made
+        ioctl arg1=0x80088111             # rare: VDUSE_DEV_GET_FEATURES
+        ioctl arg1=0x40088112             # rare: VDUSE_DEV_SET_CONFIG
+        ioctl arg1=0x8113                 # rare: VDUSE_DEV_INJECT_CONFIG_IRQ
+        ioctl arg1=0xc0308115             # rare: VDUSE_VQ_GET_INFO
+        ioctl arg1=0x40088116             # rare: VDUSE_VQ_SETUP_KICKFD
+        ioctl arg1=0x40048117             # rare: VDUSE_VQ_INJECT_IRQ
+
         """,
         "net": """
         # A network interface: frames to and from a tap or a stream socket.

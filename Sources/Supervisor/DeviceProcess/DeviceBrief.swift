@@ -12,6 +12,8 @@ struct DeviceBrief {
     let vmName: String
     /// Whether the process is in a user namespace.
     let hasUserNamespace: Bool
+    /// Whether the host's kernel is served, and the socket is none but the device's end of a VDUSE device.
+    let isVDUSE: Bool
     /// Whether the front-end is its owner's own, which may pass requests of the control side on.
     let isOwn: Bool
     /// How much is logged, and how.
@@ -29,11 +31,15 @@ struct DeviceBrief {
         static let device: Int32 = 7
     }
 
-    init(_ device: JSONValue, vmName: String, hasUserNamespace: Bool, isOwn: Bool, log: LogSettings, policy: String? = nil) {
+    init(
+        _ device: JSONValue, vmName: String, hasUserNamespace: Bool, isOwn: Bool, isVDUSE: Bool = false, log: LogSettings,
+        policy: String? = nil
+    ) {
         self.device = device
         self.vmName = vmName
         self.hasUserNamespace = hasUserNamespace
         self.isOwn = isOwn
+        self.isVDUSE = isVDUSE
         self.log = log
         self.policy = policy
     }
@@ -41,7 +47,7 @@ struct DeviceBrief {
     private var document: JSONValue {
         [
             "device": device, "vmName": .string(vmName), "hasUserNamespace": .bool(hasUserNamespace), "isOwn": .bool(isOwn),
-            "logLevel": .string(log.level.rawValue), "logFormat": .string(log.format.rawValue),
+            "isVDUSE": .bool(isVDUSE), "logLevel": .string(log.level.rawValue), "logFormat": .string(log.format.rawValue),
             "policy": policy.map { .string($0) } ?? .null,
         ]
     }
@@ -65,10 +71,14 @@ struct DeviceBrief {
             case .bool(let hasUserNamespace)? = members["hasUserNamespace"], case .bool(let isOwn)? = members["isOwn"],
             case .string(let level)? = members["logLevel"], case .string(let format)? = members["logFormat"]
         else { throw DeviceError("The device's process was started without a brief.") }
+        // Absent in what an older version of swvmm writes.
+        let isVDUSE = members["isVDUSE"] == .bool(true)
         var policy: String?
         if case .string(let text)? = members["policy"] { policy = text }
         let settings = try ConfigDocument.decode(device, resolvePath: { $0 }, DeviceSettings.init).value
         let log = LogSettings(level: LogLevel(rawValue: level) ?? .notice, format: LogFormat(rawValue: format) ?? .text)
-        return (DeviceBrief(device, vmName: vmName, hasUserNamespace: hasUserNamespace, isOwn: isOwn, log: log, policy: policy), settings)
+        let brief = DeviceBrief(
+            device, vmName: vmName, hasUserNamespace: hasUserNamespace, isOwn: isOwn, isVDUSE: isVDUSE, log: log, policy: policy)
+        return (brief, settings)
     }
 }

@@ -4,6 +4,7 @@ import Host
 import Jail
 import Logging
 import Schema
+import Vhost
 import VhostUser
 import Virtio
 
@@ -38,8 +39,14 @@ public enum DeviceProcess {
         let witness = try OwnedDescriptor.adopting(inherited: DeviceBrief.Descriptor.witness)
         let device = try DeviceAssembly(vmName: brief.vmName, witness: witness.rawValue).make(settings, &descriptors)
         let raw = try OwnedDescriptor.adopting(inherited: DeviceBrief.Descriptor.socket)
-        let isListening = try raw.isListening()
-        let socket = DeviceSocket(raw, isListening: isListening)
+        let logger = Logger(label: "swvmm.\(settings.id)")
+        let service: any DeviceService
+        if brief.isVDUSE {
+            service = VDUSEService(try VDUSENode(raw), settings, logger: logger)
+        } else {
+            let isListening = try raw.isListening()
+            service = SocketService(DeviceSocket(raw, isListening: isListening), isOwn: isOwn, logger: logger)
+        }
         let stop = try EventFD()
         let given = try brief.policy.map { (text) throws(JailError) in try Policy(text, name: "policy") }
         guard let policy = try given ?? Policy.builtIn("\(device.deviceType)") else {
@@ -56,7 +63,7 @@ public enum DeviceProcess {
                 }
             }, onEnd: { stop.signal() })
         control.send(["ready": true])
-        let failure = socket.serve(device, isOwn: brief.isOwn, logger: Logger(label: "swvmm.\(settings.id)"), stop: stop)
+        let failure = service.serve(device, stop: stop)
         listener.stop()
         _ = consume witness
         if let failure { throw failure }

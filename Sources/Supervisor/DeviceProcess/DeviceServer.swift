@@ -2,8 +2,9 @@ import CLinux
 import Devices
 import Host
 import Logging
+import Schema
 
-/// `swvmm device`: one device for the vhost-user front-ends of others.
+/// `swvmm device`: one device for the vhost-user front-ends of others, or for the host's kernel.
 public struct DeviceServer: Sendable {
     /// Where front-ends come from.
     public enum Door: Sendable {
@@ -11,6 +12,8 @@ public struct DeviceServer: Sendable {
         case path(String)
         /// A descriptor that was inherited: a listening socket, or one that is connected already.
         case descriptor(Int32)
+        /// The host's kernel, to which the device is offered under this name (VDUSE).
+        case vduse(String)
     }
 
     private let arguments: DeviceArguments
@@ -47,16 +50,45 @@ public struct DeviceServer: Sendable {
             for helper in helpers { helper.stop() }
             for path in made { removeFile(path) }
         }
-        let socket = try open()
+        if case .vduse(let name) = door {
+            var vduse = try VDUSEDoor(name, settings, descriptors)
+            let node = Slot(try vduse.takeNode())
+            do throws(VMError) { try serve(settings, document, node, descriptors, signals) } catch {
+                try? vduse.close()
+                throw error
+            }
+            return try vduse.close()
+        }
+        let socket = Slot(try open())
         defer { if case .path(let path) = door { removeFile(path) } }
-        let brief = DeviceBrief(document, vmName: settings.id, hasUserNamespace: !HostFacts.isRoot, isOwn: false, log: log)
-        let child = try DeviceChild(brief, id: settings.id, socket: socket, descriptors)
-        try child.waitUntilReady(id: settings.id)
+        try serve(settings, document, socket, descriptors, signals)
+    }
+
+    /// Starts the device's process with what it is to serve on, and waits for the end of either.
+    private func serve(
+        _ settings: DeviceSettings, _ document: JSONValue, _ socket: Slot<OwnedDescriptor>, _ descriptors: borrowing PassedDescriptors,
+        _ signals: borrowing SignalEvents
+    ) throws(VMError) {
+        var isVDUSE = false
+        if case .vduse = door { isVDUSE = true }
+        let brief = DeviceBrief(
+            document, vmName: settings.id, hasUserNamespace: !HostFacts.isRoot, isOwn: false, isVDUSE: isVDUSE, log: log)
+        let child = try start(brief, settings, socket, descriptors)
         Logger(label: "swvmm").info("device \"\(settings.id)\" is served by process \(child.processID)")
         let wasAsked = try wait(for: child, signals)
         let end = child.finish(afterMilliseconds: wasAsked ? 2000 : 0)
         guard !wasAsked, end.isFailure else { return }
         throw VMError(.failure, "Device \"\(settings.id)\" has failed: \(end.sentence)")
+    }
+
+    private func start(
+        _ brief: DeviceBrief, _ settings: DeviceSettings, _ socket: Slot<OwnedDescriptor>, _ descriptors: borrowing PassedDescriptors
+    ) throws(VMError) -> DeviceChild {
+        // Our copy is closed with this: a node of VDUSE is to be open in one process.
+        guard let socket = socket.take() else { throw VMError(.failure, "There is nothing to serve on.") }
+        let child = try DeviceChild(brief, id: settings.id, socket: socket, descriptors)
+        try child.waitUntilReady(id: settings.id)
+        return child
     }
 
     /// Waits until somebody wants the end, or the process has ended by itself.
@@ -78,6 +110,7 @@ public struct DeviceServer: Sendable {
 
     private func open() throws(VMError) -> OwnedDescriptor {
         switch door {
+        case .vduse: throw VMError(.failure, "The kernel has no socket.")
         case .path(let path):
             do { return try listenTakingOver(AbsolutePath.of(path)) } catch {
                 throw VMError(
