@@ -8,7 +8,8 @@ struct BlkCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "blk", abstract: "Look at disks, copy and measure them, through the driver's side of virtio.",
         discussion: """
-            A disk is behind a vhost-user back-end of anybody, or in an image, which our own device then serves:
+            A disk is behind a vhost-user back-end of anybody, a vDPA device of the kernel, or in an image, which our own device then \
+            serves:
 
               swvmm blk info --vhost-user disk.sock
               swvmm blk read --file disk.img --offset 1M --length 4K > part
@@ -25,15 +26,19 @@ struct DiskOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The back-end that listens here.", valueName: "path"))
     var vhostUser: String?
 
+    @Option(help: ArgumentHelp("The vDPA device of the kernel that has this node.", valueName: "path"))
+    var vhostVdpa: String?
+
     @Option(help: ArgumentHelp("A raw image or a block device.", valueName: "path"))
     var file: String?
 
     var reach: DiskReach {
         get throws {
-            switch (vhostUser, file) {
-            case (let path?, nil): .vhostUser(path)
-            case (nil, let path?): .file(path)
-            default: throw ValidationError("expected either --vhost-user PATH or --file PATH.")
+            switch (vhostUser, vhostVdpa, file) {
+            case (let path?, nil, nil): .vhostUser(path)
+            case (nil, let path?, nil): .vhostVdpa(path)
+            case (nil, nil, let path?): .file(path)
+            default: throw ValidationError("expected one of --vhost-user PATH, --vhost-vdpa PATH and --file PATH.")
             }
         }
     }
@@ -131,18 +136,22 @@ struct BlkCopyCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Copy to the back-end that listens here.", valueName: "path"))
     var toVhostUser: String?
 
+    @Option(help: ArgumentHelp("Copy to the vDPA device of the kernel that has this node.", valueName: "path"))
+    var toVhostVdpa: String?
+
     @Option(help: ArgumentHelp("Copy to a new image, or to a block device.", valueName: "path"))
     var toFile: String?
 
     func run() throws {
         let source = try disk.reach.open(readOnly: true)
         let reach: DiskReach
-        switch (toVhostUser, toFile) {
-        case (let path?, nil): reach = .vhostUser(path)
-        case (nil, let path?):
+        switch (toVhostUser, toVhostVdpa, toFile) {
+        case (let path?, nil, nil): reach = .vhostUser(path)
+        case (nil, let path?, nil): reach = .vhostVdpa(path)
+        case (nil, nil, let path?):
             try DiskFiles.makeImage(path, size: source.capacity)
             reach = .file(path)
-        default: throw ValidationError("expected either --to-vhost-user PATH or --to-file PATH.")
+        default: throw ValidationError("expected one of --to-vhost-user PATH, --to-vhost-vdpa PATH and --to-file PATH.")
         }
         let target = try reach.open(readOnly: false)
         let progress = ProgressLine("copying", total: source.capacity)

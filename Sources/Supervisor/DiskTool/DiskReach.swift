@@ -1,6 +1,7 @@
 import CLinux
 import Devices
 import Host
+import Vhost
 import Virtio
 public import VirtioDriver
 
@@ -8,13 +9,15 @@ public import VirtioDriver
 public enum DiskReach: Sendable, Equatable {
     /// Behind a vhost-user back-end that listens at a path.
     case vhostUser(String)
+    /// A vDPA device of the kernel: `/dev/vhost-vdpa-N`.
+    case vhostVdpa(String)
     /// In an image: our own device serves it, in this process.
     case file(String)
 
     /// What messages call it.
     public var name: String {
         switch self {
-        case .vhostUser(let path), .file(let path): path
+        case .vhostUser(let path), .vhostVdpa(let path), .file(let path): path
         }
     }
 
@@ -41,6 +44,13 @@ public enum DiskReach: Sendable, Equatable {
                 throw VMError(.resource, "\(path): \(error.errno); expected a vhost-user back-end that takes connections.")
             }
             do throws(DriverError) { return try VhostUserTransport(socket, wanted: BlockDriver.features) } catch {
+                throw VMError(.resource, "\(path): \(error)")
+            }
+        case .vhostVdpa(let path):
+            let node = try openVdpa(path, key: "--vhost-vdpa")
+            do {
+                return try VhostVdpaTransport(try VhostVdpa(node), wanted: BlockDriver.features)
+            } catch {
                 throw VMError(.resource, "\(path): \(error)")
             }
         case .file(let path):
