@@ -23,7 +23,7 @@ final class VdpaDisk {
     ) throws {
         self.name = name
         self.server = server
-        guard Command.shell("modprobe -a vduse vhost_vdpa virtio_vdpa virtio_blk") != nil else { throw PeerFailure("the lab lacks vDPA") }
+        guard Command.shell("modprobe -a vduse vhost_vdpa virtio_vdpa virtio_blk ext4 loop") != nil else { throw PeerFailure("the lab lacks vDPA") }
         switch server {
         case .daemon:
             guard let program = findProgram("qemu-storage-daemon") else { throw PeerFailure("there is no qemu-storage-daemon") }

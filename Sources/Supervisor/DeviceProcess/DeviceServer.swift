@@ -51,7 +51,7 @@ public struct DeviceServer: Sendable {
             for path in made { removeFile(path) }
         }
         if case .vduse(let name) = door {
-            var vduse = try VDUSEDoor(name, settings, descriptors)
+            var vduse = try VDUSEDoor.open(name, settings, descriptors)
             let node = Slot(try vduse.takeNode())
             do throws(VMError) { try serve(settings, document, node, descriptors, signals) } catch {
                 try? vduse.close()

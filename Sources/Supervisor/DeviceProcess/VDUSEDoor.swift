@@ -13,25 +13,37 @@ struct VDUSEDoor: ~Copyable {
 
     private static let directory = "/dev/vduse"
 
+    private init(_ control: consuming VDUSEControl, _ name: String, _ node: Slot<OwnedDescriptor>) {
+        self.control = control
+        self.name = name
+        self.node = node.take()
+    }
+
     /// Makes the device `name`, like the one that the settings and descriptors describe. What is left of an earlier one of that name is cleared
     /// away, if nobody uses it.
-    init(_ name: String, _ settings: DeviceSettings, _ descriptors: borrowing PassedDescriptors) throws(VMError) {
-        self.name = name
+    static func open(
+        _ name: String, _ settings: DeviceSettings, _ descriptors: borrowing PassedDescriptors
+    ) throws(VMError) -> VDUSEDoor {
         guard (1...64).contains(name.utf8.count), name.utf8.allSatisfy(Self.isPlain), name != "control", name.first != "." else {
             throw VMError(.usage, "--vduse \(name): expected 1 to 64 letters, digits, dots, dashes or underscores, and not \"control\".")
         }
-        let path = "\(Self.directory)/\(name)"
-        let offer = try Self.offer(settings, descriptors)
-        control = try Self.openControl()
+        let offer = try offer(settings, descriptors)
+        let control = try openControl()
+        try make(name, offer, control)
+        let node: Slot<OwnedDescriptor>
+        do throws(SystemError) { node = Slot(try openNode(name, offer)) } catch {
+            try? control.destroy(name)
+            throw VMError(
+                .resource, "\(directory)/\(name): \(error.errno) (\(error.call)); the device that was made there cannot be used.")
+        }
+        return VDUSEDoor(control, name, node)
+    }
+
+    private static func make(_ name: String, _ offer: VDUSEOffer, _ control: borrowing VDUSEControl) throws(VMError) {
         do throws(SystemError) {
-            let made: (borrowing VDUSEControl) throws(SystemError) -> Void = { (control) throws(SystemError) in
-                try control.create(
-                    name, device: offer.deviceType.rawValue, features: offer.features.rawValue, queueCount: offer.queueSizes.count,
-                    configuration: offer.configuration)
-            }
-            do throws(SystemError) { try made(control) } catch {
+            do throws(SystemError) { try create(name, offer, control) } catch {
                 guard error.errno == .exists, (try? control.destroy(name)) != nil else { throw error }
-                try made(control)
+                try create(name, offer, control)
             }
         } catch {
             let remedy =
@@ -41,20 +53,25 @@ struct VDUSEDoor: ~Copyable {
                 case .invalidArgument: "this kernel does not take such a device"
                 default: "the host's kernel could not make the device"
                 }
-            throw VMError(.resource, "\(path): \(error.errno) (\(error.call)); \(remedy).")
+            throw VMError(.resource, "\(directory)/\(name): \(error.errno) (\(error.call)); \(remedy).")
         }
-        do throws(SystemError) {
-            // udev may need a moment for the node where devtmpfs does not make it.
-            let opened = try withPatience(while: { $0.errno == .noEntry }) { () throws(SystemError) in
-                try OwnedDescriptor.open(path, flags: O_RDWR)
-            }
-            let queues = try VDUSENode(try opened.duplicate())
-            for (index, size) in offer.queueSizes.enumerated() { try queues.setUpQueue(index, largest: size) }
-            node = consume opened
-        } catch {
-            try? control.destroy(name)
-            throw VMError(.resource, "\(path): \(error.errno) (\(error.call)); the device that was made there cannot be used.")
+    }
+
+    private static func create(_ name: String, _ offer: VDUSEOffer, _ control: borrowing VDUSEControl) throws(SystemError) {
+        try control.create(
+            name, device: offer.deviceType.rawValue, features: offer.features.rawValue, queueCount: offer.queueSizes.count,
+            configuration: offer.configuration)
+    }
+
+    /// Opens the device's end, and says how large its queues can be.
+    private static func openNode(_ name: String, _ offer: VDUSEOffer) throws(SystemError) -> OwnedDescriptor {
+        // udev may need a moment for the node where devtmpfs does not make it.
+        let node = try withPatience(while: { $0.errno == .noEntry }) { () throws(SystemError) in
+            try OwnedDescriptor.open("\(directory)/\(name)", flags: O_RDWR)
         }
+        let queues = try VDUSENode(try node.duplicate())
+        for (index, size) in offer.queueSizes.enumerated() { try queues.setUpQueue(index, largest: size) }
+        return node
     }
 
     /// The device's end, for its process; once.
@@ -64,8 +81,9 @@ struct VDUSEDoor: ~Copyable {
     }
 
     /// Takes the device away. Its process has ended.
-    consuming func close() throws(VMError) {
+    mutating func close() throws(VMError) {
         // The kernel closes what a process had open when it has ended, which may be a moment after it was seen to.
+        node = nil
         let deadline = MonotonicTime.now + 1000
         while true {
             do throws(SystemError) { return try control.destroy(name) } catch {

@@ -34,8 +34,8 @@ struct VhostVdpaTests {
 
     @Test("what is no vDPA device is told from one")
     func otherFile() throws {
-        let file = try OwnedDescriptor.open("/dev/null", flags: 2)
-        let error = #expect(throws: VdpaError.self) { _ = try VhostVdpa(VdpaNode(file)) }
+        let node = VdpaNode(try OwnedDescriptor.open("/dev/null", flags: 2))
+        let error = #expect(throws: VdpaError.self) { _ = try VhostVdpa(node) }
         #expect(error?.kind == .unsupported)
         #expect(error?.description.hasPrefix("This is no vDPA device") == true)
     }
