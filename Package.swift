@@ -101,6 +101,11 @@ let package = Package(
         // What several test targets share.
         .target(name: "TestSupport", dependencies: ["Schema"], path: "Tests/Support", swiftSettings: strict),
 
+        // What drivers of the host are held to, over any transport.
+        .target(
+            name: "DriverSupport", dependencies: ["Virtqueue", "Host", "Virtio", "VirtioDriver", "TestSupport"], path: "Tests/DriverSupport",
+            swiftSettings: strict),
+
         // What tries to break out of a jail.
         .target(name: "CProbe", path: "Tests/Jail/CProbe"),
         .executableTarget(name: "JailProbe", dependencies: ["CProbe", "Host", "Jail"], path: "Tests/Jail/Probe", swiftSettings: strict),
@@ -123,7 +128,7 @@ let package = Package(
             "DevicesTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "TestSupport"]),
         tests(
             "VirtioDriverTests",
-            of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "VirtioDriver", "TestSupport"]),
+            of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "VirtioDriver", "DriverSupport", "TestSupport"]),
         tests("VirtualMachineTests", of: ["Virtqueue", "Host", "Virtio", "Devices", "Machine", "VirtualMachine"]),
         tests("SnapshotTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Hypervisor", "Snapshot", "TestSupport"]),
         tests(

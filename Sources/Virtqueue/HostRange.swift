@@ -60,6 +60,14 @@
     @inlinable @discardableResult
     public func copy(from source: Span<UInt8>) -> Int { copy(from: source.untyped) }
 
+    /// Copies the bytes of another range, as many as fit into both; returns how many. The two may overlap.
+    @inlinable @discardableResult
+    public func copy(from other: HostRange) -> Int {
+        let length = Swift.min(count, other.count)
+        unsafe base.copyMemory(from: other.base, byteCount: length)
+        return length
+    }
+
     /// Fills the whole range with one byte.
     @inlinable
     public func fill(_ byte: UInt8) {

@@ -1,3 +1,4 @@
+import DriverSupport
 import Host
 import TestSupport
 import Testing

@@ -1,4 +1,5 @@
 import Devices
+import DriverSupport
 import Host
 import Testing
 import Virtio

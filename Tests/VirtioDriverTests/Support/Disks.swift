@@ -1,4 +1,5 @@
 import Devices
+import DriverSupport
 import Glibc
 import Host
 import Schema
@@ -24,28 +25,6 @@ enum Reach: String, CaseIterable, Sendable {
     case service
     /// Behind qemu-storage-daemon.
     case storageDaemon
-}
-
-/// What is negotiated.
-struct Terms: Sendable, CustomStringConvertible {
-    var packed = false
-    var indirect = false
-    var eventIndex = false
-
-    /// Every combination.
-    static let all: [Terms] = (0..<8).map { Terms(packed: $0 & 1 != 0, indirect: $0 & 2 != 0, eventIndex: $0 & 4 != 0) }
-
-    var wanted: Features {
-        var features = BlockDriver.features.subtracting([.indirectDescriptors, .eventIndex])
-        if packed { features.insert(.ringPacked) }
-        if indirect { features.insert(.indirectDescriptors) }
-        if eventIndex { features.insert(.eventIndex) }
-        return features
-    }
-
-    var description: String {
-        "\(packed ? "packed" : "split")\(indirect ? ", indirect" : "")\(eventIndex ? ", event index" : "")"
-    }
 }
 
 /// A disk of our own, behind something.

@@ -1,19 +1,19 @@
 import Host
 import TestSupport
-import Testing
 import Virtqueue
 
-@testable import VirtioDriver
+public import VirtioDriver
 
 /// Reads and writes of blocks at random, each of which is compared with what was written there last. Blocks that are being written are left alone.
-struct Workload {
+public struct Workload {
     private var random: SeededRandom
     private let blocks: Int
     private let first: Int
     private var contents: [UInt64]
     private var isBusy: [Bool]
 
-    init(seed: UInt64, blocks: Int, from first: Int = 0) {
+    /// `blocks` blocks of 4 KiB, the first of which is `first`.
+    public init(seed: UInt64, blocks: Int, from first: Int = 0) {
         random = SeededRandom(seed: seed)
         self.blocks = blocks
         self.first = first
@@ -28,7 +28,7 @@ struct Workload {
     }
 
     /// So many operations, as many at a time as there are places for in `memory`.
-    mutating func run(_ queue: inout BlockQueue, _ memory: SharedMemory, operations: Int) throws {
+    public mutating func run(_ queue: inout BlockQueue, _ memory: SharedMemory, operations: Int) throws {
         let placeSize = 8 * 4096
         var free = Array(0..<memory.count / placeSize)
         var jobs = Array(repeating: Job(), count: free.count)
