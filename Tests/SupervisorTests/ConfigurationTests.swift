@@ -42,7 +42,7 @@ struct ConfigurationTests {
 
     /// Rules that JSON Schema cannot state: they span fields, or look into the number that a string spells.
     private static let beyondSchema = [
-        "ids must differ", "stdio already belongs to", "expected a size from", "only a tap back-end has several queues",
+        "ids must differ", "stdio already belongs to", "expected a size from", "only a tap or vhost-user back-end has several queues",
         "that is the back-end's to decide",
     ]
 
@@ -82,7 +82,7 @@ struct ConfigurationTests {
             ),
             (
                 ["boot": ["kernel": "k"], "devices": [["id": "n", "type": "net", "queuePairs": 2]]],
-                "devices[0].queuePairs: expected 1: only a tap back-end has several queues."
+                "devices[0].queuePairs: expected 1: only a tap or vhost-user back-end has several queues."
             ),
             (
                 ["boot": ["kernel": "k"], "memory": ["size": 0]],

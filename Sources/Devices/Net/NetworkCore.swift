@@ -46,6 +46,8 @@ final class NetworkCore: Sendable {
     private let pairCount: Int
     /// The data path, where that is a device of its own in another process, with a personality that follows this one.
     private let follower: (any VirtioDevice)?
+    /// The queues that run.
+    private let running = Mutex<Set<Int>>([])
 
     init(
         _ personality: NetworkPersonality, state: LinkState, pairs: any PairHost, taps: [TapQueue], follower: (any VirtioDevice)? = nil
@@ -90,6 +92,37 @@ final class NetworkCore: Sendable {
         applyFilter(personality)
         try applyOffloads(personality)
         try applyPairs(personality)
+    }
+
+    // MARK: Pairs that a front-end starts and stops
+
+    /// From now on these queues run, and no others.
+    func begin(queues started: Set<Int>) {
+        running.withLock { $0 = started }
+        for index in 1..<max(taps.count, 1) { attachAsItRuns(index) }
+    }
+
+    /// A queue is about to run.
+    func noteStarted(_ queue: Int) {
+        running.withLock { _ = $0.insert(queue) }
+        attachAsItRuns(queue / 2)
+    }
+
+    /// A queue has stopped.
+    func noteStopped(_ queue: Int) {
+        running.withLock { _ = $0.remove(queue) }
+        attachAsItRuns(queue / 2)
+    }
+
+    /// Where a front-end has the control queue, which pairs are in use shows in which queues run. Into a queue of the tap that nobody reads, the
+    /// kernel must put no frames. The first pair is always in use.
+    private func attachAsItRuns(_ index: Int) {
+        guard index > 0, taps.indices.contains(index) else { return }
+        let (negotiated, pairs) = personality.withLock { ($0.negotiated, $0.pairs) }
+        guard negotiated.contains(.netMultiQueue), !negotiated.contains(.netControlQueue) else { return }
+        let isInUse = running.withLock { $0.contains(2 * index) || $0.contains(2 * index + 1) }
+        // A tap that has gone is noticed by whoever reads it.
+        try? taps[index].setAttached(isInUse && index < pairs)
     }
 
     private func applyFilter(_ personality: NetworkPersonality) { state.set(personality.filter, own: personality.mac) }

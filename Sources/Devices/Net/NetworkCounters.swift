@@ -37,5 +37,5 @@ extension ReceivedFrame {
 
 extension NetworkDevice {
     /// Frames and bytes of all queue pairs; Docs/devices.md explains each name.
-    public var counters: [String: UInt64] { follower?.counters ?? counterBlocks.total }
+    public var counters: [String: UInt64] { dataPath?.counters ?? counterBlocks.total }
 }

@@ -45,7 +45,9 @@ public final class NetworkDevice: VirtioDevice {
     private let offered: Features
     private let maxPairs: Int
     /// The data path, where that is in another process.
-    let follower: (any VirtioDevice)?
+    let dataPath: (any VirtioDevice)?
+    /// The same, where its personality follows this one.
+    private let follower: (any VirtioDevice)?
 
     /// Descriptors that must survive into the device's own process.
     public let keepDescriptors: [Int32]
@@ -121,15 +123,33 @@ public final class NetworkDevice: VirtioDevice {
             offloads: dataPath.features.intersection(Features.netGuestOffloads.union(.netHostOffloads)))
         self.init(
             configuration, personality, LinkState(own: configuration.mac), RemotePairs(dataPath), [], taps: [],
-            descriptors: dataPath.keepDescriptors, follower: dataPath)
+            descriptors: dataPath.keepDescriptors, dataPath: dataPath, follower: dataPath)
+    }
+
+    /// A device whose frames are moved by somebody who sees `queuePairs` pairs (1…32768) and nothing else of it: control queue, address, link
+    /// state and the choice of pairs are here. The data path decides what else is offered, and `enable` tells it which of its queues are in use.
+    ///
+    /// It cannot be told what the driver wants to receive, so everything arrives; the specification calls these commands best-effort
+    /// (5.1.6.5.1). Offloads of received frames cannot be switched, because it knows no other than those negotiated.
+    public convenience init(
+        _ configuration: NetworkConfiguration, beside dataPath: any VirtioDevice, queuePairs: Int, enable: @escaping QueueSwitch
+    ) throws(DeviceError) {
+        guard (1...0x8000).contains(queuePairs) else { throw DeviceError("\(configuration.label) needs at least one queue pair.") }
+        let personality = NetworkPersonality(
+            mac: configuration.mac, mtu: configuration.mtu, maxPairs: queuePairs, beside: dataPath.features)
+        self.init(
+            configuration, personality, LinkState(own: configuration.mac), RemotePairs(dataPath, enable: enable), [], taps: [],
+            descriptors: dataPath.keepDescriptors, dataPath: dataPath)
     }
 
     private init(
         _ configuration: NetworkConfiguration, _ personality: NetworkPersonality, _ state: LinkState, _ pairs: any PairHost,
-        _ counters: [NetworkCounters], taps: [TapQueue], descriptors: [Int32], follower: (any VirtioDevice)? = nil
+        _ counters: [NetworkCounters], taps: [TapQueue], descriptors: [Int32], dataPath: (any VirtioDevice)? = nil,
+        follower: (any VirtioDevice)? = nil
     ) {
         self.configuration = configuration
         self.pairs = pairs
+        self.dataPath = dataPath
         self.follower = follower
         counterBlocks = counters
         core = NetworkCore(personality, state: state, pairs: pairs, taps: taps, follower: follower)
@@ -186,7 +206,7 @@ public final class NetworkDevice: VirtioDevice {
             // A restored device is told again what it knows; what the driver has switched off since stays off.
             if personality.negotiated != features.intersection(personality.offered) { personality.acknowledge(features) }
         }
-        follower?.acknowledge(features)
+        dataPath?.acknowledge(features)
     }
 
     /// Copies configuration space.
@@ -228,6 +248,7 @@ public final class NetworkDevice: VirtioDevice {
         if let queue = activation.queues.take(index) { controlQueues.put(queue) }
         let controlActivation = Activation(
             memory: activation.memory, interrupt: activation.interrupt, features: activation.features, queues: controlQueues)
+        core.begin(queues: Set((0..<2 * maxPairs).filter { activation.queues.contains($0) }))
         try pairs.activate(activation)
         if let failure { pairs.context?.warn("the link is down: \(failure)") }
         try control.activate(controlActivation)
@@ -237,6 +258,7 @@ public final class NetworkDevice: VirtioDevice {
     public func reset() throws(DeviceError) {
         control.reset()
         try pairs.reset()
+        core.begin(queues: [])
         core.personality.withLock { $0.reset() }
         // A link that cannot be configured any more is noticed at the next activation. The other process has reset its own.
         if follower == nil { try? core.applyAll() }
@@ -244,7 +266,10 @@ public final class NetworkDevice: VirtioDevice {
 
     /// Stops one queue.
     public func stopQueue(_ index: Int) throws(DeviceError) -> ActiveQueue? {
-        index == core.personality.withLock { $0.controlQueue } ? try control.stopQueue(index) : try pairs.stopQueue(index)
+        if index == core.personality.withLock({ $0.controlQueue }) { return try control.stopQueue(index) }
+        let queue = try pairs.stopQueue(index)
+        core.noteStopped(index)
+        return queue
     }
 
     /// Starts one queue.
@@ -252,6 +277,7 @@ public final class NetworkDevice: VirtioDevice {
         if queue.index == core.personality.withLock({ $0.controlQueue }) {
             try control.startQueue(queue)
         } else {
+            core.noteStarted(queue.index)
             try pairs.startQueue(queue)
         }
     }
@@ -261,6 +287,7 @@ public final class NetworkDevice: VirtioDevice {
         // The control queue first: it may be stopping and starting pairs.
         var controlQueues = control.sleep()
         guard let dataQueues = try pairs.sleep() else { return nil }
+        core.begin(queues: [])
         var queues = QueueSet(count: 2 * maxPairs + 1)
         var data = dataQueues
         for index in 0..<data.count {

@@ -46,6 +46,8 @@ extension Features {
         .netControlGuestOffloads, .netControlQueue, .netControlReceive, Features(bit: 19), Features(bit: 20), Features(bit: 21),
         .netMultiQueue, .netControlMAC, Features(bit: 53), Features(bit: 57), Features(bit: 60),
     ]
+    /// What is read in configuration space, or concerns the machine around the device: what a front-end knows, and no back-end.
+    public static let netFrontEnd: Features = [.netMTU, .netMAC, .netStatus, Features(bit: 62), Features(bit: 63)]
     /// What concerns packets that the driver receives unfinished: the offloads that it may switch (5.1.6.5.6.1).
     public static let netGuestOffloads: Features = [.netGuestChecksum, .netGuestTSO4, .netGuestTSO6, .netGuestECN, .netGuestUFO]
     /// What concerns packets that the driver sends unfinished.

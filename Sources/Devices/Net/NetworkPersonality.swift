@@ -44,6 +44,20 @@ struct NetworkPersonality: Sendable, Equatable {
         offered = features
     }
 
+    /// The state after a reset of a device whose data path is somebody else's, who offers `features` and gets to know nothing but which pairs
+    /// are in use.
+    init(mac: MACAddress, mtu: UInt16?, maxPairs: Int, beside features: Features) {
+        factoryMAC = mac
+        self.mac = mac
+        self.mtu = mtu
+        self.maxPairs = maxPairs
+        var offered = features.subtracting(.netControl.union(.netFrontEnd))
+        offered.formUnion([.netMAC, .netStatus, .netControlQueue, .netControlReceive, .netControlMAC])
+        if mtu != nil { offered.insert(.netMTU) }
+        if maxPairs > 1 { offered.insert(.netMultiQueue) }
+        self.offered = offered
+    }
+
     /// Two queues for each pair and the control queue.
     var queueCount: Int { 2 * maxPairs + 1 }
 

@@ -62,8 +62,8 @@ public struct NetworkSettings: Sendable, Equatable {
         }
         if queuePairs > 1 {
             switch backend {
-            case .tap: break
-            default: throw reader.error("queuePairs", "expected 1: only a tap back-end has several queues.")
+            case .tap, .vhostUser: break
+            default: throw reader.error("queuePairs", "expected 1: only a tap or vhost-user back-end has several queues.")
             }
         }
     }

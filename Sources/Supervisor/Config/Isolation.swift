@@ -9,9 +9,9 @@ public enum Isolation: String, Sendable, CaseIterable {
     static let standard = Isolation.process
 }
 
-/// What happens when the process of a device ends although nobody asked for it.
+/// What happens when the process of a device ends, or the vhost-user back-end of others behind it leaves, although nobody asked for it.
 public enum CrashPolicy: String, Sendable, CaseIterable {
-    /// It is started again and goes on where it was: the guest sees a pause.
+    /// It is started again, or waited for, and goes on where it was: the guest sees a pause.
     case restart
     /// The VM ends.
     case stop
@@ -19,9 +19,12 @@ public enum CrashPolicy: String, Sendable, CaseIterable {
     case failDevice = "fail-device"
 }
 
-/// What `vm.json` says about processes of devices.
+/// What `vm.json` says about the ends of devices' processes and back-ends.
 struct CrashSettings: Sendable {
     let policy: CrashPolicy
     /// How often one device's process is started again within a minute.
     let maxRestarts: Int
+
+    /// For devices that are not a VM's.
+    static let none = CrashSettings(policy: .stop, maxRestarts: 0)
 }

@@ -91,11 +91,14 @@ public struct VMConfiguration: Sendable, Equatable {
         policies = try reader.optionalPath(
             "policies", doc: "A directory with seccomp policies (NAME.policy) that take the place of the built-in ones of the same name.")
         onCrash = try reader.choice(
-            "onCrash", default: CrashPolicy.restart, doc: "What happens when the process of a device ends by itself.")
+            "onCrash", default: CrashPolicy.restart,
+            doc: "What happens when the process of a device ends by itself, or a vhost-user back-end of others leaves: "
+                + "it is started again or waited for, the VM ends, or the device fails.")
         maxRestarts = Int(
             try reader.integer(
                 "maxRestarts", in: 0...1_000_000, default: 10,
-                doc: "How often one device's process is started again within a minute; after that the device fails."))
+                doc: "How often one device's process is started again, or its back-end waited for, within a minute; "
+                    + "after that the device fails."))
         onReboot = try reader.choice("onReboot", default: RebootPolicy.exit, doc: "What happens when the guest asks for a reset.")
         shutdownTimeout = Int(
             try reader.integer(

@@ -8,6 +8,8 @@ import Synchronization
 final class DeviceKeeper: Sendable {
     private let settings: CrashSettings
     private let members: [KeptDevice]
+    /// Back-ends that are somebody else's.
+    private let peers: [ForeignBackEnd]
     private let isEnding = Atomic(false)
     private let thread = Mutex<WorkerThread<Bool>?>(nil)
     /// Signalled when the VM has to end because of a device.
@@ -30,8 +32,9 @@ final class DeviceKeeper: Sendable {
         }
     }
 
-    init(_ members: [KeptDevice], _ settings: CrashSettings) throws(VMError) {
+    init(_ members: [KeptDevice], peers: [ForeignBackEnd], _ settings: CrashSettings) throws(VMError) {
         self.members = members
+        self.peers = peers
         self.settings = settings
         failure = try VMError.host("make an event") { () throws(SystemError) in try EventFD() }
         wanted = try VMError.host("make an event") { () throws(SystemError) in try EventFD() }
@@ -59,6 +62,7 @@ final class DeviceKeeper: Sendable {
     /// From now on ends are noticed, and `complaint` learns what is wrong with a device. Until then whoever talks to a process sees that it does
     /// not answer.
     func begin(complaint: @escaping @Sendable (_ id: String, _ sentence: String) -> Void) throws(VMError) {
+        for peer in peers { try peer.begin { [weak self] in self?.fail($0) } }
         guard !members.isEmpty else { return }
         let made = try VMError.host("start a thread") { () throws(SystemError) in
             try WorkerThread(name: "keeper", state: true) { [weak self] _, stop in self?.watch(until: stop, complaint) }
@@ -67,10 +71,16 @@ final class DeviceKeeper: Sendable {
     }
 
     /// From now on this machine is told of other processes.
-    func use(_ machine: any DeviceHolder) { for member in members { member.use(machine) } }
+    func use(_ machine: any DeviceHolder) {
+        for member in members { member.use(machine) }
+        for peer in peers { peer.use(machine) }
+    }
 
-    /// Ends the process of a device, which does not answer as it should.
-    func kill(_ id: String) { members.first { $0.id == id }?.kill() }
+    /// What serves a device does not answer as it should: a process of ours is ended.
+    func noteLost(_ id: String) {
+        members.first { $0.id == id }?.kill()
+        peers.first { $0.id == id }?.suspect()
+    }
 
     /// How the process of a device has ended, or does so now: asked when a device did not start.
     func end(of id: String) -> JailedProcess.End? {
@@ -81,13 +91,17 @@ final class DeviceKeeper: Sendable {
     func counters(of id: String) -> [String: UInt64] { members.first { $0.id == id }?.counters ?? [:] }
 
     /// No process is started again: the VM is about to end.
-    func noMoreRestarts() { isEnding.store(true, ordering: .releasing) }
+    func noMoreRestarts() {
+        isEnding.store(true, ordering: .releasing)
+        for peer in peers { peer.noMoreRestarts() }
+    }
 
     /// Ends all processes.
     func stop() {
         noMoreRestarts()
         // One after the other, but all are asked first.
         for member in members { member.hangUp() }
+        for peer in peers { peer.stop() }
         for member in members { member.finish(afterMilliseconds: 2000) }
         _ = thread.withLock { $0.take() }?.stop()
         // In case one was started again just then.
@@ -140,6 +154,12 @@ final class DeviceKeeper: Sendable {
         }
     }
 
+    /// The VM has to end.
+    private func fail(_ error: VMError) {
+        reason.withLock { $0 = $0 ?? error }
+        failure.signal()
+    }
+
     private func upgradeAll() {
         wanted.drain()
         let waiting = upgrades.withLock { upgrades in
@@ -180,10 +200,7 @@ final class DeviceKeeper: Sendable {
                 // If that was the new process's doing, it comes by here again.
                 if member.process !== process { return true }
             }
-        case .stop:
-            let sentence = "Device \"\(member.id)\" has failed: \(end.sentence)"
-            reason.withLock { $0 = $0 ?? VMError(.failure, sentence) }
-            failure.signal()
+        case .stop: fail(VMError(.failure, "Device \"\(member.id)\" has failed: \(end.sentence)"))
         case .failDevice: logger.error("device \"\(member.id)\": \(end.sentence) The device fails")
         }
         member.giveUp()

@@ -1,16 +1,6 @@
 import Host
 import Synchronization
 
-/// The machine that talks to the processes of devices.
-protocol DeviceHolder: AnyObject, Sendable {
-    /// Gives a device to another process, in the place of one that has ended.
-    func recover(_ id: String, _ socket: borrowing OwnedDescriptor) throws(VMError)
-    /// Gives a device to another process; after an error the old one has it still.
-    func handOver(_ id: String, to socket: borrowing OwnedDescriptor) throws(VMError)
-    /// No other process will come: whoever waits for one need not.
-    func giveUp(_ id: String)
-}
-
 /// A device of a VM in a process of its own, with all that is needed to start that process again.
 final class KeptDevice: Sendable {
     let id: String
@@ -23,15 +13,13 @@ final class KeptDevice: Sendable {
     private let program = Mutex(ProgramFile.running)
     /// The machine that has the device's front-end.
     private let machine = Mutex<(any DeviceHolder)?>(nil)
-    /// When processes were started again, in milliseconds.
-    private let restarts = Mutex<[Int64]>([])
+    private let restarts = RestartCount()
 
     /// How long an answer of a process may take before it is killed, and what the driver asks for may wait for another process.
     static let patience: Int64 = 5_000
     static let recovery: Int64 = 20_000
     /// How long I/O that an ended process has submitted may be under way.
     static let settling: Int64 = 30_000
-    private static let minute: Int64 = 60_000
     private static let glance: Int64 = 50
 
     init(
@@ -68,15 +56,7 @@ final class KeptDevice: Sendable {
     var counters: [String: UInt64] { process?.counters(within: Self.glance) ?? [:] }
 
     /// Whether the process may be started once more.
-    func mayRestart(_ limit: Int) -> Bool {
-        restarts.withLock { restarts in
-            let now = MonotonicTime.now
-            restarts.removeAll { $0 < now - Self.minute }
-            guard restarts.count < limit else { return false }
-            restarts.append(now)
-            return true
-        }
-    }
+    func mayRestart(_ limit: Int) -> Bool { restarts.mayRestart(limit) }
 
     /// Starts another process in the place of one that has ended, and gives it the device.
     func restart() throws(VMError) {

@@ -16,7 +16,7 @@ struct MachineAssembly: ~Copyable, Sendable {
     private let plan: MachinePlan
     private let serial: SerialHost
     private let terminalConsole: (any VirtioDevice)?
-    /// The devices that are in processes of their own, by their ids.
+    /// The devices that are in other processes, by their ids.
     let frontends: [String: VhostUserFrontend]
 
     /// A device that kept a machine from being made, for those who know more about it.
@@ -31,7 +31,7 @@ struct MachineAssembly: ~Copyable, Sendable {
     }
 
     /// Takes the descriptors in the order that the brief tells of. `state` is the saved state, for a machine that has one. `lost` is told of
-    /// devices whose processes cannot be talked to any more.
+    /// devices whose processes or back-ends cannot be talked to any more.
     static func make(
         _ brief: MachineBrief, _ descriptors: consuming PassedDescriptors, state: PendingState?,
         lost: @escaping @Sendable (_ id: String) -> Void
@@ -175,18 +175,27 @@ private struct Parts {
         _ settings: DeviceSettings, _ socket: consuming OwnedDescriptor, key: String
     ) throws(VMError) -> any VirtioDevice {
         let path = settings.vhostUserPath ?? ""
-        guard let profile = remote(settings).profile(settings) else { throw VMError(.failure, "\(key): is nowhere.") }
+        guard var profile = remote(settings).profile(settings) else { throw VMError(.failure, "\(key): is nowhere.") }
+        if brief.configuration.onCrash == .restart { profile.recovery = KeptDevice.recovery }
         let logger = Logger(label: "swvmm.\(settings.id)")
-        let events = FrontendEvents { logger.error("its vhost-user back-end at \(path) is lost: \($0)") }
+        let (id, lost) = (settings.id, lost)
+        let events = FrontendEvents { _ in lost(id) }
         do {
             let frontend = try VhostUserFrontend(socket, profile, events: events)
+            frontends[id] = frontend
             if brief.configuration.tracksWrites, !frontend.canLogWrites {
                 canLogWrites = false
                 logger.warning(
                     "its vhost-user back-end at \(path) cannot log what it writes (VHOST_USER_PROTOCOL_F_LOG_SHMFD, VHOST_F_LOG_ALL); memory.trackWrites has no effect"
                 )
             }
-            return frontend
+            guard case .network(let network) = settings.kind else { return frontend }
+            return try NetworkDevice(
+                network.configuration(vmName: brief.configuration.name, id: id, packedRing: settings.packedRing), beside: frontend,
+                queuePairs: network.queuePairs
+            ) { (queues, isEnabled) throws(DeviceError) in
+                try frontend.enable(queues, isEnabled)
+            }
         } catch {
             throw VMError(.resource, "\(key).backend: \(path): \(error)")
         }

@@ -28,7 +28,7 @@ struct MachineCommands: ~Copyable, Sendable {
         case .assemble(let brief):
             let server = server
             let made = try MachineAssembly.make(brief, takeGiven(), state: nil) { server.report(lost: $0) }
-            server.use(made.frontends)
+            server.use(FrontendTable(made.frontends))
             assembly = consume made
             return true
         default:

@@ -21,10 +21,12 @@ enum MachineRequest: Sendable {
 
     // On the channel for devices.
 
-    /// The socket of another process comes with it.
+    /// The socket of another back-end comes with it.
     case recover(String)
     case handOver(String)
     case giveUp(String)
+    case failure(String)
+    case noteLeft(String)
 
     // On the channel for what is answered at once.
 
@@ -42,7 +44,8 @@ enum MachineRequest: Sendable {
     }
 
     private enum Name: String, CaseIterable {
-        case take, assemble, start, sleep, wake, save, noteSaved, recover, handOver, giveUp, report, generation, stop, pressPowerButton,
+        case take, assemble, start, sleep, wake, save, noteSaved, recover, handOver, giveUp, failure, noteLeft, report, generation, stop,
+            pressPowerButton,
             resizeConsole
     }
 
@@ -64,6 +67,8 @@ enum MachineRequest: Sendable {
         case .recover(let id): Self.json(.recover, .string(id))
         case .handOver(let id): Self.json(.handOver, .string(id))
         case .giveUp(let id): Self.json(.giveUp, .string(id))
+        case .failure(let id): Self.json(.failure, .string(id))
+        case .noteLeft(let id): Self.json(.noteLeft, .string(id))
         case .report: Self.json(.report)
         case .generation: Self.json(.generation)
         case .stop: Self.json(.stop)
@@ -97,6 +102,8 @@ enum MachineRequest: Sendable {
             case .recover: return .recover(try content.string())
             case .handOver: return .handOver(try content.string())
             case .giveUp: return .giveUp(try content.string())
+            case .failure: return .failure(try content.string())
+            case .noteLeft: return .noteLeft(try content.string())
             case .report: return .report
             case .generation: return .generation
             case .stop: return .stop

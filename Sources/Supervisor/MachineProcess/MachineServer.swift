@@ -1,7 +1,6 @@
 import Host
 import Schema
 import Synchronization
-import VhostUser
 import VirtualMachine
 
 /// Does what a supervisor asks of a machine: a thread for each channel, and the loop of the serial port on the one that calls `run`.
@@ -16,7 +15,7 @@ final class MachineServer: Sendable {
     private let control: ControlLine
     private let channels: Channels
     private let machine = Mutex<LocalMachine?>(nil)
-    private let frontends = Mutex<[String: VhostUserFrontend]>([:])
+    private let frontends = Mutex(FrontendTable([:]))
     private let consoleSize: ConsoleSize
     /// What lives as long as the process.
     private let threads = Mutex<[any Sendable]>([])
@@ -67,11 +66,11 @@ final class MachineServer: Sendable {
         while true { _ = lastWords.wait() }
     }
 
-    /// A device's process cannot be talked to.
+    /// A device's process, or its back-end, cannot be talked to.
     func report(lost id: String) { control.send(["lost": .string(id)]) }
 
     /// The devices are there.
-    func use(_ frontends: [String: VhostUserFrontend]) { self.frontends.withLock { $0 = frontends } }
+    func use(_ frontends: FrontendTable) { self.frontends.withLock { $0 = frontends } }
 
     /// The machine runs.
     func use(_ machine: LocalMachine) {
@@ -94,14 +93,7 @@ final class MachineServer: Sendable {
         case .stop:
             let machine = try running()
             // Devices that hang get their time, one after the other. Meanwhile it shows that this process does not.
-            let signs = try? WorkerThread(name: "signs", state: Self.mostSigns) { [self] left, stop in
-                while left > 0, !stop.waitWithoutDraining(milliseconds: ServedChannel.interval) {
-                    channels.queries.showProgress()
-                    left -= 1
-                }
-            }
-            let end = machine.halt()
-            _ = signs?.stop()
+            let end = Self.showingProgress(on: channels.queries) { machine.halt() }
             lastWords.signal()
             _ = silence.wait(timeoutMilliseconds: Self.patience)
             return end.json
@@ -115,20 +107,34 @@ final class MachineServer: Sendable {
         }
     }
 
+    /// Does something that takes its time, and shows meanwhile that this process does not hang.
+    private static func showingProgress<Result, Failure: Error>(
+        on channel: ServedChannel, _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let signs = try? WorkerThread(name: "signs", state: Self.mostSigns) { left, stop in
+            while left > 0, !stop.waitWithoutDraining(milliseconds: ServedChannel.interval) {
+                channel.showProgress()
+                left -= 1
+            }
+        }
+        defer { _ = signs?.stop() }
+        return try body()
+    }
+
     private func deviceRequest(
         _ request: MachineRequest, _ descriptors: inout PassedDescriptors
     ) throws(MachineAssembly.Failure) -> JSONValue? {
         do throws(VMError) {
+            let frontends = frontends.withLock { $0 }
             switch request {
             case .recover(let id):
                 let socket = try Self.socket(&descriptors)
-                let frontend = try frontend(id)
-                do { try frontend.recover(socket) } catch { throw VMError(.failure, "\(error)") }
-            case .handOver(let id):
-                let socket = try Self.socket(&descriptors)
-                let frontend = try frontend(id)
-                do { try frontend.handOver(to: socket) } catch { throw VMError(.failure, "\(error)") }
-            case .giveUp(let id): try frontend(id).giveUp()
+                // A back-end of somebody else's may take its time for every single answer.
+                try Self.showingProgress(on: channels.devices) { () throws(VMError) in try frontends.recover(id, socket) }
+            case .handOver(let id): try frontends.handOver(id, to: try Self.socket(&descriptors))
+            case .giveUp(let id): frontends.giveUp(id)
+            case .failure(let id): return try frontends.failure(of: id).map { .string($0) } ?? .null
+            case .noteLeft(let id): return try frontends.noteLeft(id).json
             default: throw .misplaced
             }
         } catch {
@@ -140,11 +146,6 @@ final class MachineServer: Sendable {
     private static func socket(_ descriptors: inout PassedDescriptors) throws(VMError) -> OwnedDescriptor {
         guard let socket = descriptors.takeFirst() else { throw VMError(.failure, "No socket came with the request.") }
         return socket
-    }
-
-    private func frontend(_ id: String) throws(VMError) -> VhostUserFrontend {
-        guard let frontend = frontends.withLock({ $0[id] }) else { throw VMError(.failure, "There is no device \"\(id)\".") }
-        return frontend
     }
 
     /// The serial port, and the guest's end, until somebody stops the machine.

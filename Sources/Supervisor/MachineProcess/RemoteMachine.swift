@@ -5,6 +5,7 @@ import Machine
 import Schema
 import Snapshot
 import Synchronization
+import VhostUser
 import VirtualMachine
 
 /// A machine in a jailed process of its own, as its supervisor has it.
@@ -14,7 +15,7 @@ import VirtualMachine
 final class RemoteMachine: MachineControl, DeviceHolder {
     /// What the process tells of by itself.
     struct Events: Sendable {
-        /// The process of a device cannot be talked to.
+        /// The process of a device, or its back-end, cannot be talked to.
         let lost: @Sendable (_ id: String) -> Void
         /// A device has something to complain of.
         let complaint: @Sendable (_ id: String, _ sentence: String) -> Void
@@ -34,6 +35,8 @@ final class RemoteMachine: MachineControl, DeviceHolder {
         static let query: Int64 = 10_000
         static let command: Int64 = 120_000
         static let device: Int64 = 60_000
+        /// A new back-end's every answer may take as long as one may; a process shows progress for so long at most.
+        static let recovery: Int64 = 180_000
         /// However many devices hang, the end comes.
         static let stop: Int64 = 150_000
         /// For each MiB that a restored machine may have to copy.
@@ -196,11 +199,24 @@ final class RemoteMachine: MachineControl, DeviceHolder {
     // MARK: DeviceHolder
 
     func recover(_ id: String, _ socket: borrowing OwnedDescriptor) throws(VMError) {
-        try result(devices.ask(MachineRequest.recover(id).json, passing: [socket.rawValue], within: Patience.device))
+        try result(
+            devices.ask(MachineRequest.recover(id).json, passing: [socket.rawValue], within: Patience.device, atMost: Patience.recovery))
     }
 
     func handOver(_ id: String, to socket: borrowing OwnedDescriptor) throws(VMError) {
         try result(devices.ask(MachineRequest.handOver(id).json, passing: [socket.rawValue], within: Patience.device))
+    }
+
+    func failure(of id: String) throws(VMError) -> String? {
+        guard case .string(let text) = try result(devices.ask(MachineRequest.failure(id).json, within: Patience.device)) else { return nil }
+        return text
+    }
+
+    func noteLeft(_ id: String) throws(VMError) -> VhostUserFrontend.Departure {
+        let answer = try result(devices.ask(MachineRequest.noteLeft(id).json, within: Patience.device))
+        do { return try VhostUserFrontend.Departure(SavedValue(answer)) } catch {
+            throw VMError(.failure, "The virtual machine's process says nothing sensible of a back-end that has left (\(error)).")
+        }
     }
 
     func giveUp(_ id: String) { _ = devices.ask(MachineRequest.giveUp(id).json, within: Patience.device) }

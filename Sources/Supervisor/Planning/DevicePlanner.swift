@@ -14,11 +14,15 @@ struct DevicePlanner {
     private(set) var made: [String] = []
     /// Devices in processes of their own.
     private(set) var kept: [KeptDevice] = []
+    /// Devices behind back-ends of others.
+    private(set) var peers: [ForeignBackEnd] = []
+    private let crash: CrashSettings
     private let log: LogSettings
     private let policies: PolicyFiles
 
-    init(vmName: String, policies: PolicyFiles = PolicyFiles(directory: nil), log: LogSettings) {
+    init(vmName: String, policies: PolicyFiles = PolicyFiles(directory: nil), crash: CrashSettings = .none, log: LogSettings) {
         self.vmName = vmName
+        self.crash = crash
         self.policies = policies
         self.log = log
     }
@@ -30,10 +34,13 @@ struct DevicePlanner {
     ) throws(VMError) -> PassedDescriptors {
         var passed = PassedDescriptors()
         if let path = settings.vhostUserPath {
-            do { passed.append(try UnixSocket.connectWithoutWaiting(to: path)) } catch {
+            let socket: OwnedDescriptor
+            do { socket = try UnixSocket.connectWithoutWaiting(to: path) } catch {
                 throw VMError(
                     .resource, "\(key).backend: \(path): \(error.errno); expected a vhost-user back-end that takes connections.")
             }
+            peers.append(try ForeignBackEnd(id: settings.id, path: path, socket: socket, crash))
+            passed.append(socket)
             return passed
         }
         if let path = settings.vhostVdpaPath {

@@ -87,21 +87,19 @@ struct FrontendProfiles {
         var profile = profile(.block, queues: settings.queues, size: settings.queueSize)
         profile.configurationSize = BlockSettings.configurationSpaceSize
         profile.isStateless = true
+        profile.continuity = .whenIdle
         if settings.queues == 1 { profile.withheld.insert(.blockMultiQueue) }
         return profile
     }
 
-    /// A network interface: the front-end has its address and the link's state, as every back-end expects.
+    /// The data queues of a network interface. All else is with a device of ours beside it, as every back-end expects.
     func profile(_ settings: NetworkSettings) -> FrontendProfile {
         var profile = profile(.network, queues: 2 * settings.queuePairs, size: settings.queueSize)
-        let own = settings.configuration(vmName: vmName, id: id, packedRing: packedRing)
-        profile.withheld.formUnion(.netControl)
-        profile.added = [.netMAC, .netStatus]
-        profile.configuration = own.mac.bytes + [1, 0] + [UInt8(settings.queuePairs), 0]
-        if let mtu = settings.mtu {
-            profile.added.insert(.netMTU)
-            profile.configuration += [UInt8(truncatingIfNeeded: mtu), UInt8(truncatingIfNeeded: mtu >> 8)]
-        }
+        profile.withheld.formUnion(.netControl.union(.netFrontEnd))
+        // Back-ends that have it may want to know.
+        if settings.queuePairs > 1 { profile.withheld.remove(.netMultiQueue) }
+        if !settings.offloads { profile.withheld.formUnion(.netGuestOffloads.union(.netHostOffloads)) }
+        profile.isStateless = true
         return profile
     }
 
@@ -127,6 +125,7 @@ struct FrontendProfiles {
         // No notification queue (VIRTIO_FS_F_NOTIFICATION).
         profile.withheld.insert(Features(bit: 0))
         profile.configuration = settings.configurationSpace
+        profile.continuity = .none
         return profile
     }
 }

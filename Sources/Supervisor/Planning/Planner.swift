@@ -76,7 +76,8 @@ struct Planner {
         descriptors.append(kvm)
         let origin = try planOrigin(&descriptors)
         let terminal = try TerminalStream(needed: usesTerminal)
-        var planner = DevicePlanner(vmName: configuration.name, policies: configuration.policyFiles, log: log)
+        let crash = CrashSettings(policy: configuration.onCrash, maxRestarts: configuration.maxRestarts)
+        var planner = DevicePlanner(vmName: configuration.name, policies: configuration.policyFiles, crash: crash, log: log)
         var counts: [Int] = []
         for (index, settings) in configuration.devices.enumerated() {
             let own = try planner.prepare(
@@ -86,8 +87,7 @@ struct Planner {
         }
         descriptors.append(contentsOf: try planner.openSerial(configuration.resolvedSerial, terminal: terminal))
         let generation = try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(16) }
-        let keeper = try DeviceKeeper(
-            planner.kept, CrashSettings(policy: configuration.onCrash, maxRestarts: configuration.maxRestarts))
+        let keeper = try DeviceKeeper(planner.kept, peers: planner.peers, crash)
         let resources = VMResources(
             terminal: terminal, helpers: planner.helpers, lateHelpers: planner.lateHelpers, keeper: keeper, paths: planner.made)
         let brief = MachineBrief(

@@ -45,7 +45,7 @@ final class RunningVM: ControlledVM {
     /// Starts the process that the machine is to live in.
     func startProcess(log: LogSettings) throws(VMError) -> RemoteMachine {
         let events = RemoteMachine.Events(
-            lost: { [weak self] id in self?.keeper.withLock { $0 }?.kill(id) }, complaint: complaint)
+            lost: { [weak self] id in self?.keeper.withLock { $0 }?.noteLost(id) }, complaint: complaint)
         return try RemoteMachine(
             name: settings.name, memorySize: settings.memorySize, policies: settings.policyFiles, log: log, events: events)
     }

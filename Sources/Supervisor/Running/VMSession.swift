@@ -45,7 +45,7 @@ struct VMSession: ~Copyable {
             if let remote {
                 (machine, local) = (try Self.start(remote, plan, asleep: asleep, complaint: vm.complaint), nil)
             } else {
-                let made = try Self.start(plan, state: origin.state)
+                let made = try Self.start(plan, state: origin.state, complaint: vm.complaint)
                 (machine, local) = (made, made)
             }
         } catch {
@@ -80,10 +80,19 @@ struct VMSession: ~Copyable {
     }
 
     /// Starts the machine in this process.
-    private static func start(_ plan: consuming Planner.Plan, state: PendingState?) throws(VMError) -> LocalMachine {
+    private static func start(
+        _ plan: consuming Planner.Plan, state: PendingState?, complaint: @escaping @Sendable (_ id: String, _ sentence: String) -> Void
+    ) throws(VMError) -> LocalMachine {
+        let keeper = plan.resources.keeper
         let pageTables = try VMError.host("open its page tables") { () throws(SystemError) in try OwnedDescriptor.pageTables() }
         let assembly: MachineAssembly
-        do { assembly = try MachineAssembly.make(plan.brief, plan.descriptors, state: state) { _ in } } catch { throw error.error }
+        do {
+            assembly = try MachineAssembly.make(plan.brief, plan.descriptors, state: state) { [weak keeper] in keeper?.noteLost($0) }
+        } catch {
+            throw error.error
+        }
+        keeper.use(FrontendTable(assembly.frontends))
+        try keeper.begin(complaint: complaint)
         return try assembly.start(pageTables: pageTables)
     }
 

@@ -25,8 +25,14 @@ struct StandInPlanner {
 
     private func make(_ settings: DeviceSettings, key: String) throws(VMError) -> any VirtioDevice {
         let profiles = FrontendProfiles(vmName: configuration.name, id: settings.id, packedRing: settings.packedRing)
-        if let profile = profiles.profile(settings) ?? profiles.absentVdpaProfile(settings) { return AbsentBackEnd(profile) }
+        if let profile = profiles.absentVdpaProfile(settings) { return AbsentBackEnd(profile) }
         do {
+            if let profile = profiles.profile(settings) {
+                let absent = AbsentBackEnd(profile)
+                guard case .network(let network) = settings.kind else { return absent }
+                let device = network.configuration(vmName: configuration.name, id: settings.id, packedRing: settings.packedRing)
+                return try NetworkDevice(device, beside: absent, queuePairs: network.queuePairs) { _, _ in }
+            }
             switch settings.kind {
             case .block(let block):
                 let image = try makeMemoryFile(name: settings.id, size: capacity(of: settings.id, block))

@@ -43,6 +43,9 @@ package final class BackEndConnection: Sendable {
     /// Ends the connection without a word: nobody needs it any more.
     package func close() { note(VhostUserError(.silence, "The connection was closed.")) }
 
+    /// Ends the connection without a word: whoever watches it knows that the back-end has left.
+    func noteLeft() { note(VhostUserError(.silence, "The back-end has left.")) }
+
     @discardableResult
     private func note(_ error: VhostUserError) -> Bool {
         let isFirst = ending.withLock { ending in

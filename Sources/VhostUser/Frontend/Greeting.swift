@@ -20,8 +20,10 @@ package struct Greeting: Sendable {
     ) throws(VhostUserError) {
         let offered = try connection.number(.getFeatures)
         hasProtocolFeatures = offered & ProtocolFeatures.announcement != 0
-        features =
-            Features(rawValue: offered & ~(ProtocolFeatures.announcement | ProtocolFeatures.logging)).subtracting(profile.withheld)
+        let all = Features(rawValue: offered & ~(ProtocolFeatures.announcement | ProtocolFeatures.logging))
+        try profile.deviceType.checkKind(all)
+        // Of rings and transports only what is served here: a back-end that knows IOMMUs would wait for one.
+        features = all.subtracting(Features.notOfDevices.subtracting(.ours.union(.ringPacked))).subtracting(profile.withheld)
         guard features.contains(.version1) else {
             throw VhostUserError(.device, "The back-end does not offer VIRTIO_F_VERSION_1, and legacy devices are not served.")
         }
@@ -37,12 +39,27 @@ package struct Greeting: Sendable {
         else {
             throw VhostUserError(.device, "The back-end has no configuration space (VHOST_USER_PROTOCOL_F_CONFIG).")
         }
-        let count = common.contains(.multiQueue) ? try connection.number(.getQueueCount) : nil
-        if let count, count < UInt64(profile.queueCount) {
-            throw VhostUserError(.device, "The back-end has \(count) queues; expected at least \(profile.queueCount).")
-        }
-        queueCount = count
+        let said = common.contains(.multiQueue) ? try connection.number(.getQueueCount) : nil
+        queueCount = said
+        let count = said ?? UInt64(profile.deviceType.leastQueueCount)
+        let needed = UInt64(clamping: profile.queueCount)
+        let tooFew = VhostUserError(.device, "The back-end has \(count) queues; expected at least \(needed).")
+        // The specification counts queues; network back-ends that were made for QEMU count pairs, as QEMU does.
+        let mayCountPairs = profile.deviceType == .network && said != nil && count >= (needed + 1) / 2
+        guard count >= needed || mayCountPairs else { throw tooFew }
         try connection.send(.setOwner)
+        guard count < needed else { return }
+        do throws(VhostUserError) {
+            try Self.expectQueue(profile.queueCount - 1, connection, acknowledged: common.contains(.replyAck))
+        } catch {
+            throw error.kind == .violation ? error : tooFew
+        }
+    }
+
+    /// Says something about a queue that changes nothing: a back-end without that queue refuses it, or leaves.
+    private static func expectQueue(_ index: Int, _ connection: BackEndConnection, acknowledged: Bool) throws(VhostUserError) {
+        try connection.send(.setRingCall(RingDescriptor(index: UInt32(clamping: index), isPresent: false)))
+        if !acknowledged { _ = try connection.number(.getFeatures) }
     }
 
     /// Makes the channel on which the back-end asks, if it wants one.

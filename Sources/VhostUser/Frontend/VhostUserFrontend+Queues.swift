@@ -161,7 +161,9 @@ extension VhostUserFrontend {
         try connection.send(.setRingCall(RingDescriptor(index: number, isPresent: true)), passing: [call.rawValue])
         try connection.send(.setRingKick(RingDescriptor(index: number, isPresent: true)), passing: [queue.kick.rawValue])
         // Without features of the protocol rings are born enabled.
-        if link.greeting.hasProtocolFeatures { try connection.send(.setRingEnable(RingState(index: number, value: 1))) }
+        if link.greeting.hasProtocolFeatures {
+            try connection.send(.setRingEnable(RingState(index: number, value: state.resting.contains(index) ? 0 : 1)))
+        }
         state.progress.started.insert(index)
         // Back-ends look at a ring when it starts, but not all of them do.
         queue.kick.signal()

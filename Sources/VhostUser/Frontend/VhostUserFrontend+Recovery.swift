@@ -42,6 +42,10 @@ extension VhostUserFrontend {
         let change = try hosted("make an event") { () throws(SystemError) in try EventFD() }
         let interrupt = try state.withLock { (state) throws(VhostUserError) -> Interrupt? in
             guard !isGivenUp.load(ordering: .acquiring) else { throw VhostUserError(.device, "The device has been given up.") }
+            guard state.inFlight == nil || link.has(.inFlight) else {
+                throw VhostUserError(
+                    .device, "The new back-end takes no notes about requests in flight (VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD).")
+            }
             let old = current.withLock { current in
                 defer { current = link }
                 return current

@@ -34,6 +34,8 @@ public final class VhostUserFrontend: VirtioDevice {
         var saved: [UInt8]?
         /// Where requests in flight are noted.
         var inFlight: InFlightFile?
+        /// The queues that are not in use, whether they run or not.
+        var resting: Set<Int> = []
         var progress = Progress()
         /// Signalled, and replaced, when another back-end has taken over or nobody will.
         var change: EventFD
@@ -49,6 +51,8 @@ public final class VhostUserFrontend: VirtioDevice {
         var hasInFlight = false
         var started: Set<Int> = []
         var isReady = false
+        /// The back-end has left, and nothing keeps another one from taking its place: the driver's later requests change nothing about that.
+        var isReplaceable = false
     }
 
     let profile: FrontendProfile
@@ -60,7 +64,7 @@ public final class VhostUserFrontend: VirtioDevice {
     let current: Mutex<BackEndLink>
     /// No other back-end will come.
     let isGivenUp = Atomic(false)
-    /// The features that the back-end offers, less what the profile withholds, and what it adds.
+    /// The features that the back-end offers, less what the profile withholds.
     public let features: Features
     let backEndFeatures: Features
 
@@ -79,7 +83,7 @@ public final class VhostUserFrontend: VirtioDevice {
         let link = try BackEndLink(socket, profile, space, events)
         current = Mutex(link)
         backEndFeatures = link.greeting.features
-        features = link.greeting.features.union(profile.added)
+        features = link.greeting.features
         state = Mutex(State(change: try hosted("make an event") { () throws(SystemError) in try EventFD() }))
     }
 
@@ -195,6 +199,23 @@ public final class VhostUserFrontend: VirtioDevice {
             let stopped = try stop(index, queue, &state)
             state.running[index] = nil
             return try stopped.active(index, state.features ?? [], memory)
+        }
+    }
+
+    /// Uses queues, or lets them rest (SET_VRING_ENABLE), from now on and in every back-end to come; they need not run yet.
+    public func enable(_ queues: Range<Int>, _ isEnabled: Bool) throws(DeviceError) {
+        try perform { (state) throws(VhostUserError) in
+            if isEnabled { state.resting.subtract(queues) } else { state.resting.formUnion(queues) }
+            let link = link
+            guard link.greeting.hasProtocolFeatures else { return }
+            for index in queues where state.progress.started.contains(index) {
+                guard let number = UInt32(exactly: index) else { continue }
+                try link.connection.send(.setRingEnable(RingState(index: number, value: isEnabled ? 1 : 0)))
+                // It may have been rung at while it rested.
+                if isEnabled { state.running[index]?.kick.signal() }
+            }
+            // Whoever does not acknowledge has done it when it answers something else.
+            if !link.has(.replyAck), !state.progress.started.isDisjoint(with: queues) { _ = try link.connection.number(.getFeatures) }
         }
     }
 

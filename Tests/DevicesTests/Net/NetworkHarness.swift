@@ -20,7 +20,8 @@ final class NetworkHarness {
 
     init(_ device: NetworkDevice, rings: DeviceHarness.Rings = .init(), without: Features = []) throws {
         self.device = device
-        harness = try DeviceHarness(device, rings: rings, features: device.features.subtracting(without))
+        harness = try DeviceHarness(
+            device, rings: rings, features: device.features.subtracting(without), isShared: device.dataPath != nil)
         try harness.activate()
     }
 

@@ -60,10 +60,11 @@ final class DeviceHarness {
     static let patience: UInt64 = 30_000_000_000
 
     /// Sets up rings for all queues of a device (or the first `queues`), and acknowledges `features` (by default all that are offered), but
-    /// for what `rings` says about rings. With `tracksWrites` its memory notes what the device writes.
+    /// for what `rings` says about rings. With `tracksWrites` its memory notes what the device writes; with `isShared` other
+    /// processes could have it, too.
     init(
         _ device: any VirtioDevice, rings: Rings = Rings(), features wanted: Features? = nil, queues: Int? = nil, megabytes: Int = 64,
-        tracksWrites: Bool = false
+        tracksWrites: Bool = false, isShared: Bool = false
     ) throws {
         isRemote = rings.isRemote
         if rings.isRemote {
@@ -74,7 +75,8 @@ final class DeviceHarness {
             self.device = device
         }
         memory = try GuestMemory(
-            ranges: [0..<UInt64(megabytes) << 20], isShared: rings.isRemote || device is VhostUserFrontend, tracksWrites: tracksWrites)
+            ranges: [0..<UInt64(megabytes) << 20], isShared: isShared || rings.isRemote || device is VhostUserFrontend,
+            tracksWrites: tracksWrites)
         interrupts = try TestInterrupts()
         var features = wanted ?? device.features
         func set(_ bit: Features, _ on: Bool) { if on { features.insert(bit) } else { features.remove(bit) } }

@@ -61,6 +61,9 @@ final class FakeBackEnd: Sendable {
     /// The features that were negotiated, each time.
     var negotiated: [UInt64] { core.state.withLock { $0.negotiated } }
 
+    /// What SET_VRING_ENABLE has said, in order: the queue and 0 or 1.
+    var enables: [RingState] { core.state.withLock { $0.enables } }
+
     /// The requests that have come, in order.
     var requests: [FrontEndRequest] { core.state.withLock { $0.requests } }
 
@@ -86,6 +89,7 @@ private final class FakeCore: Sendable {
     struct State {
         var requests: [FrontEndRequest] = []
         var negotiated: [UInt64] = []
+        var enables: [RingState] = []
         var configuration: [UInt8] = (0..<60).map { UInt8($0) }
         var status: UInt64 = 0
         /// Whether packed rings were negotiated.
@@ -105,6 +109,7 @@ private final class FakeCore: Sendable {
             let message = try FrontEndMessage(received.header, received.payload.span, descriptors: received.descriptors.count)
             state.withLock {
                 $0.requests.append(message.request)
+                if case .setRingEnable(let ring) = message { $0.enables.append(ring) }
                 if case .setFeatures(let features) = message {
                     $0.isPacked = Features(rawValue: features).contains(.ringPacked)
                     $0.negotiated.append(features)

@@ -27,11 +27,13 @@ final class FrontendRig {
 
     init(
         _ script: FakeBackEnd.Script = FakeBackEnd.Script(), packed: Bool = false, isShared: Bool = true, tracksWrites: Bool = false,
-        patience: Int64 = Timeout.patience
+        patience: Int64 = Timeout.patience, continuity: FrontendProfile.Continuity = .anyRequest
     ) throws {
         let fake = try FakeBackEnd(script)
         self.fake = fake
-        frontend = try VhostUserFrontend(try fake.socket(), Self.profile(patience: patience))
+        var profile = Self.profile(patience: patience)
+        profile.continuity = continuity
+        frontend = try VhostUserFrontend(try fake.socket(), profile)
         interrupts = try CountingInterrupts()
         memory = try GuestMemory(ranges: [0..<1 << 20], isShared: isShared, tracksWrites: tracksWrites)
         features = packed ? [.version1, .ringPacked] : [.version1]
@@ -53,6 +55,13 @@ final class FrontendRig {
         for index in 0..<Self.queueCount { queues.put(try queue(index)) }
         try frontend.activate(
             Activation(memory: memory, interrupt: Interrupt(interrupt ?? interrupts), features: features, queues: queues))
+    }
+
+    /// Says in a split ring how many buffers were made available, or used, since the beginning.
+    func write(available: UInt16? = nil, used: UInt16? = nil, queue index: Int) {
+        let base = 0x1000 + UInt64(index) * 0x1_0000
+        if let available { memory.store(available, at: base + 0x4002) }
+        if let used { memory.store(used, at: base + 0x8002) }
     }
 
     /// Starts a queue that has been stopped.
