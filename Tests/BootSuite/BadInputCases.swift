@@ -25,6 +25,8 @@ struct BadInput {
     var setting = Setting.plain
     /// Whether the suite holds a lock on `disk.img` meanwhile.
     var locksDisk = false
+    /// A program that runs meanwhile and makes `peer.sock`, as words of a command; `swvmm` stands for ours.
+    var peer: [String] = []
     /// The configuration, made from one that works.
     let document: (VMFile) -> String
 }
@@ -63,6 +65,11 @@ struct BadInputRun {
             lock = try? OwnedDescriptor.open("\(scratch.path)/disk.img", flags: OpenFlags.readWrite)
             _ = try? lock?.lockFile(exclusive: true)
         }
+        let peer: RunningVM?
+        do throws(PeerFailure) { peer = try startPeer(scratch) } catch {
+            return report.note("bad input: \(input.name)", error.reason, context: error.context)
+        }
+        defer { peer?.kill() }
         let before = surroundings(scratch)
         let mark = "SWVMM_SUITE=\(scratch.path)"
         var arguments = ["env", mark, options.swvmm, "run", "--config", "\(scratch.path)/vm.json"]
@@ -86,6 +93,22 @@ struct BadInputRun {
         let left = Command.shell("grep -lz '^\(mark)$' /proc/[0-9]*/environ 2>/dev/null")
         let after = surroundings(scratch)
         report.note("bad input: \(input.name)", problem(result, left: left, before, after), context: lines(result.errors, last: 5))
+    }
+
+    /// Starts the back-end, if there is to be one, and waits until it listens.
+    private func startPeer(_ scratch: Scratch) throws(PeerFailure) -> RunningVM? {
+        guard let first = input.peer.first else { return nil }
+        let program = first == "swvmm" ? options.swvmm : findProgram(first) ?? first
+        let arguments = input.peer.dropFirst().map { $0.replacing("@", with: scratch.path) }
+        guard let peer = try? RunningVM(program: program, arguments: arguments) else { throw PeerFailure("\(first) cannot be started") }
+        let deadline = MonotonicTime.now + peerPatience
+        while Command.shell("ss -xl | grep -qF ' \(scratch.path)/peer.sock '") == nil {
+            _ = peer.nextLine(before: MonotonicTime.now + 10)
+            guard peer.status == nil, MonotonicTime.now < deadline else {
+                throw PeerFailure("\(first) does not listen", context: lines(peer.complaints))
+            }
+        }
+        return peer
     }
 
     private func surroundings(_ scratch: Scratch) -> String {

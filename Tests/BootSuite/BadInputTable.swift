@@ -2,7 +2,7 @@ import Host
 
 extension BadInput {
     /// Everything that issue and documentation say is refused.
-    static func all(_ options: Options) -> [BadInput] { documents + machine + kernels(options) + devices + host(options) }
+    static func all(_ options: Options) -> [BadInput] { documents + machine + kernels(options) + devices + backEnds + host(options) }
 
     private static func document(_ name: String, _ text: String, says: [String]) -> BadInput {
         BadInput(name: name, code: 65, says: ["vm.json: "] + says, document: { _ in text })
@@ -166,6 +166,47 @@ extension BadInput {
                 says: [".backend", "/none/console.sock"]),
             device("console's socket path too long", console("{ \"socket\": \"\(long)\" }"), says: [".backend", "107"]),
             device("console's socket path is a file", console("{ \"socket\": \"kernel\" }"), says: [".backend", "/kernel"]),
+        ]
+    }
+
+    /// Back-ends of others that are not what they should be.
+    private static var backEnds: [BadInput] {
+        func backEnd(
+            _ name: String, _ json: String, peer: [String] = [], files: String = "", says: [String]
+        ) -> BadInput {
+            var input = device(
+                name, "\"id\": \"d\", \(json), \"backend\": { \"vhostUser\": \"peer.sock\" }",
+                says: [".backend: ", "/peer.sock: "] + says, files: files)
+            input.peer = peer
+            return input
+        }
+        func ours(_ kind: String, _ settings: String...) -> [String] {
+            ["swvmm", "device", kind, "--socket", "@/peer.sock"] + settings
+        }
+        let (block, net, rng) = ("\"type\": \"block\"", "\"type\": \"net\"", "\"type\": \"rng\"")
+        let another = "it serves another kind of device"
+        return [
+            backEnd("back-end missing", block, says: ["o such file", "expected a vhost-user back-end"]),
+            backEnd("back-end is a file", block, files: ": >peer.sock", says: ["expected a vhost-user back-end"]),
+            backEnd("back-end of a disk for entropy", rng, peer: ours("block", "path=@/disk.img"), says: [another]),
+            backEnd(
+                "back-end of a disk for a network", net + ", \"queuePairs\": 2", peer: ours("block", "path=@/disk.img", "queues=4"),
+                says: [another]),
+            backEnd("back-end of entropy for a disk", block, peer: ours("rng"), says: ["no configuration space"]),
+            backEnd(
+                "back-end with too few queues for a disk", block + ", \"queues\": 2", peer: ours("block", "path=@/disk.img"),
+                says: ["has 1 queues; expected at least 2"]),
+            backEnd(
+                "back-end with too few queues for a network", net + ", \"queuePairs\": 2",
+                peer: ours("net", "backend=user"), says: ["has 2 queues; expected at least 4"]),
+            backEnd(
+                "back-end that says nothing", block, peer: ["socat", "UNIX-LISTEN:@/peer.sock", "EXEC:sleep 30"],
+                says: ["does not answer, asked for GET_FEATURES"]),
+            backEnd(
+                "back-end that leaves", block, peer: ["socat", "UNIX-LISTEN:@/peer.sock,fork", "EXEC:true"], says: ["."]),
+            backEnd(
+                "back-end that speaks something else", block,
+                peer: ["socat", "UNIX-LISTEN:@/peer.sock,fork", "EXEC:echo 220 mail.example.org ready"], says: ["."]),
         ]
     }
 

@@ -83,6 +83,34 @@ func jailCases(_ options: Options) -> [TestCase] {
             try vm.watch(5)
             try JailedVM.expectNone("disk", of: vm)
         },
+        foreignBackEndCase(options, "a back-end of others that leaves is waited for") { vm, _, server in
+            for _ in 0..<2 {
+                try server.kill(whileBusy: false)
+                try vm.expectComplaint("disk.sock is lost: The back-end has left. Another one is waited for")
+                try server.restart()
+                try vm.expectComplaint("disk.sock is back")
+            }
+            try vm.command("sleep", vm.name)
+            try vm.command("wake", vm.name)
+            try vm.watch(3)
+        },
+        foreignBackEndCase(options, "a back-end of others that leaves, onCrash: stop", extra: ["\"onCrash\": \"stop\""]) { vm, _, server in
+            try server.kill(whileBusy: false)
+            let end = vm.waitForEnd()
+            let why = "Device \"disk\" has failed: its vhost-user back-end at \(server.socket) is lost: The back-end has left."
+            guard end == .exited(1), vm.complaints.firstRange(of: why) != nil else {
+                throw TickingVM.Failure("expected exit code 1 and why, found \(end.map { "\($0)" } ?? "no end"): \(vm.complaints)")
+            }
+        },
+        foreignBackEndCase(
+            options, "a back-end of others that leaves, onCrash: fail-device", extra: ["\"onCrash\": \"fail-device\""]
+        ) { vm, _, server in
+            try server.kill(whileBusy: false)
+            try vm.expectComplaint("disk.sock is lost: The back-end has left. The device fails")
+            try server.restart()
+            try vm.watch(5)
+            guard vm.complaints.firstRange(of: "is back") == nil else { throw TickingVM.Failure("it is back: \(vm.complaints)") }
+        },
         jailCase(options, "a policy of the user's takes the place of the built-in one") { vm, scratch in
             vm.kill()
             // Nothing but the rules that all have: no virtual machine can be made with these.
@@ -169,6 +197,26 @@ enum JailedVM {
         throw TickingVM.Failure("device \(device) has no \(other == nil ? "" : "other ")process")
     }
 }
+
+/// A case with a disk that another `swvmm` serves.
+private func foreignBackEndCase(
+    _ options: Options, _ name: String, extra: [String] = [], _ body: @escaping (TickingVM, Scratch, ForeignServer) throws -> Void
+) -> TestCase {
+    let server = ServerSlot()
+    return tickingCase(options, "jail: \(name)") { file, scratch in
+        file.isolation = "process"
+        _ = Command.shell("truncate -s 1M \(scratch.path)/disk.img")
+        server.server = try? ForeignServer.ours(options, "block", scratch, "path=\(scratch.path)/disk.img")
+        let socket = quote(server.server?.socket ?? "nowhere")
+        file.devices = ["\"id\": \"disk\", \"type\": \"block\", \"backend\": { \"vhostUser\": \(socket) }"]
+        file.extra += extra
+    } _: { vm, scratch in
+        defer { server.server = nil }
+        if let server = server.server { try body(vm, scratch, server) }
+    }
+}
+
+private final class ServerSlot { var server: ForeignServer? }
 
 private func jailCase(
     _ options: Options, _ name: String, extra: [String] = [], _ body: @escaping (TickingVM, Scratch) throws -> Void

@@ -24,9 +24,20 @@ struct LoadedGuest {
     let cpus: Int
     /// Who serves its disk, if that is one of the host's kernel.
     var disk: VdpaServer?
+    /// Who serves disk and network over vhost-user, if they are not the VM's own.
+    var backEnds = BackEnds.own
+
+    enum BackEnds: String {
+        case own
+        /// Other processes of swvmm, started by somebody else.
+        case ours
+        /// The same for the network; qemu-storage-daemon for the disk.
+        case others
+    }
 
     var name: String {
-        "\(disk.map { "\($0.rawValue), " } ?? "")\(transport), \(packed ? "packed" : "split"), \(cpus) vCPU, \(kernel)"
+        let served = backEnds == .own ? "" : ", back-ends of \(backEnds == .ours ? "swvmm" : "others")"
+        return "\(disk.map { "\($0.rawValue), " } ?? "")\(transport), \(packed ? "packed" : "split"), \(cpus) vCPU, \(kernel)\(served)"
     }
 }
 
@@ -52,6 +63,8 @@ final class LoadedRun {
     private var uptime = 0.0
     private var clock = 0
     private var ending: [String] = []
+    /// Back-ends that are not the VM's own, by the device.
+    private var servers: [String: ForeignServer] = [:]
 
     init(_ load: LoadedGuest, _ options: Options, _ report: Report) { (self.load, self.options, self.report) = (load, options, report) }
 
@@ -91,6 +104,11 @@ final class LoadedRun {
                 for kill in 0..<kills {
                     // The disk most often: it has most to lose.
                     let device = ["data", "tap", "data", "console", "data", "rng"][kill % 6]
+                    if let server = servers[device] {
+                        try server.kill(whileBusy: kill % 3 != 0)
+                        try server.restart()
+                        continue
+                    }
                     // The last one's follower may be on its way: an emulated host takes its time to start one.
                     let deadline = MonotonicTime.now + Self.patience
                     while Command.shell("pkill -9 -f 'device-process \(device)$'") == nil {
@@ -157,10 +175,15 @@ final class LoadedRun {
         vm.commandLine =
             "console=ttyS0 quiet panic=-1 swvmm.mode=script swvmm.console=hvc0 swvmm.end=load swvmm.transport=\(load.transport)"
         let ring = "\"packedRing\": \(load.packed)"
+        try startServers()
+        func backEnd(_ device: String, own: String) -> String {
+            servers[device].map { "\"backend\": { \"vhostUser\": \(quote($0.socket)) }" } ?? own
+        }
+        if load.backEnds == .others { vm.commandLine += " swvmm.disk=vhost_user_blk" }
         vm.devices = [
             "\"id\": \"console\", \"type\": \"console\", \(ring)",
-            "\"id\": \"data\", \"type\": \"block\", \(place), \"queues\": \(load.cpus), \(ring)",
-            "\"id\": \"tap\", \"type\": \"net\", \"backend\": { \"tap\": \"\(tap)\" }, \"mac\": \"52:54:00:00:00:01\", \(ring)",
+            "\"id\": \"data\", \"type\": \"block\", \(backEnd("data", own: place)), \"queues\": \(load.cpus), \(ring)",
+            "\"id\": \"tap\", \"type\": \"net\", \(backEnd("tap", own: "\"backend\": { \"tap\": \"\(tap)\" }")), \"mac\": \"52:54:00:00:00:01\", \(ring)",
             "\"id\": \"rng\", \"type\": \"rng\", \(ring)",
         ]
         machine = try RunningVM(swvmm: options.swvmm, configuration: scratch.write("vm.json", vm.text))
@@ -177,6 +200,18 @@ final class LoadedRun {
             try disk.end()
             guard Command.shell("e2fsck -fn \(scratch.path)/data.img") != nil else { throw Failure(reason: "the image is not clean") }
         }
+    }
+
+    private func startServers() throws {
+        switch load.backEnds {
+        case .own: return
+        case .ours:
+            servers["data"] = try .ours(
+                options, "block", scratch, "path=\(scratch.path)/data.img", "serial=data", "queues=\(load.cpus)",
+                "packedRing=\(load.packed)")
+        case .others: servers["data"] = try .storageDaemon(scratch, size: "64M", queues: load.cpus)
+        }
+        servers["tap"] = try .ours(options, "net", scratch, "backend.tap=\(tap)", "packedRing=\(load.packed)")
     }
 
     private func sleepAndWake() throws {

@@ -3,6 +3,7 @@
 #   swvmm.end=NAME        how to end: poweroff, wait, ignore, reboot, panic, again; load works until somebody types "stop"
 #   swvmm.cpus=N swvmm.pairs=N swvmm.transport=pci|mmio   what the guest must find
 #   swvmm.packed=KIND,…   the kinds of device that must use packed rings
+#   swvmm.disk=SERIAL     what the disk calls itself that is "data" here
 #
 # "HOST WORD" asks the suite a question; its answer comes as typed input on hvc0.
 
@@ -18,6 +19,8 @@ host() {
 }
 
 disk() {
+  [ "$1" != data ] || set -- "$(word disk)"
+  [ -n "$1" ] || set -- data
   for block in /sys/block/*; do
     [ "$(cat "$block/serial" 2>/dev/null)" = "$1" ] && echo "/dev/${block##*/}" && return
   done
@@ -223,6 +226,74 @@ give_back_whole() {
   give_back "$@" || return
   host returned
   same "$answer" whole
+}
+
+# --- Devices behind the back-ends of others ---
+
+# Files of the host come through, and others go there.
+check_share() {
+  mkdir -p /share && mount -t virtiofs files /share || return
+  host share
+  same "$(cd /share && cat from-host many/* | sha256sum | cut -d ' ' -f 1)" "$answer" || return
+  dd if=/dev/urandom of=/share/new bs=64k count=32 2>/dev/null
+  mkdir /share/made && mv /share/new /share/made/from-guest && rm /share/many/0 && sync || return
+  echo "SHARED $(sha256sum </share/made/from-guest | cut -d ' ' -f 1)" >/dev/hvc0
+}
+
+# What the front-end does for a network back-end: bits 17, 18, 22 and 23 are CTRL_VQ, CTRL_RX, MQ and CTRL_MAC_ADDR (virtio 1.3, 5.1.3).
+check_personality() {
+  tap=$(interface 52:54:00:00:00:01) || return
+  bits=$(cat "/sys/class/net/$tap/device/features")
+  same "$(echo "$bits" | cut -c18,19,23,24)" 1111 || return
+  same "$(ethtool -l "$tap" | sed -n 's/^Combined:[^0-9]*//p' | head -n 1)" 2 || return
+  same "$(cat "/sys/class/net/$tap/carrier")" 1 || return
+  ip link set "$tap" promisc on && ip link set "$tap" promisc off || return
+  ip link set "$tap" address 52:54:00:00:00:09 && ping -c 2 -W 5 10.7.0.1 || return
+  host neighbour
+  same "$answer" 52:54:00:00:00:09 || return
+  ip link set "$tap" address 52:54:00:00:00:01 && ping -c 2 -W 5 10.7.0.1 || return
+  # The driver complains of commands that were refused, and goes on.
+  same "$(dmesg | grep -c -e 'Failed to' -e 'Fail to')" 0
+}
+
+# A little of everything, with the caches empty.
+use_all() {
+  dd if=/dev/urandom of=/tmp/little bs=64k count=8 2>/dev/null
+  data=$(disk data) && mount -t ext4 "$data" /mnt && cp /tmp/little /mnt/ && umount /mnt && mount -t ext4 "$data" /mnt || return
+  cmp /tmp/little /mnt/little && rm /mnt/little && umount /mnt || return
+  cp /tmp/little /share/ && echo 3 >/proc/sys/vm/drop_caches && cmp /tmp/little /share/little && rm /share/little || return
+  ping -c 2 -W 5 10.7.0.1
+}
+
+check_asleep() {
+  host asleep
+  same "$answer" awake && use_all
+}
+
+check_refused() {
+  host snapshot
+  same "$answer" refused && use_all
+}
+
+# The back-end of an idle disk is another one.
+check_killed_idle() {
+  data=$(disk data) || return
+  dd if=/dev/urandom of=/tmp/little bs=64k count=16 2>/dev/null
+  # What was not flushed, qemu-storage-daemon may have in its own memory.
+  dd if=/tmp/little of="$data" bs=64k oflag=direct conv=fsync 2>&1 || return
+  host kill_idle
+  same "$answer" back || return
+  dd if="$data" of=/tmp/again bs=64k count=16 iflag=direct 2>/dev/null
+  cmp /tmp/little /tmp/again
+}
+
+# That of a busy one is gone, and with it what was in flight.
+check_killed_busy() {
+  data=$(disk data) || return
+  dd if=/dev/zero of="$data" bs=64k oflag=direct 2>/dev/null &
+  usleep 300000
+  host kill_busy
+  same "$answer" failed
 }
 
 # --- A load that lasts ---
