@@ -192,7 +192,7 @@ extension BadInput {
             backEnd(
                 "back-end of a disk for a network", net + ", \"queuePairs\": 2", peer: ours("block", "path=@/disk.img", "queues=4"),
                 says: [another]),
-            backEnd("back-end of entropy for a disk", block, peer: ours("rng"), says: ["no configuration space"]),
+            backEnd("back-end of entropy for a disk", block, peer: ours("rng"), says: ["another kind of device"]),
             backEnd(
                 "back-end with too few queues for a disk", block + ", \"queues\": 2", peer: ours("block", "path=@/disk.img"),
                 says: ["has 1 queues; expected at least 2"]),

@@ -28,7 +28,9 @@ final class ForeignServer {
             "qemu-storage-daemon", socket: socket,
             [
                 "qemu-storage-daemon", "--blockdev", "file,filename=\(image),node-name=f", "--blockdev", "qcow2,file=f,node-name=q",
-                "--export", "vhost-user-blk,id=e,node-name=q,addr.type=unix,addr.path=\(socket),num-queues=\(queues),writable=on",
+                "--export",
+                // Else it keeps tables of the image to itself, and lets the driver believe that there is nothing to flush.
+                "vhost-user-blk,id=e,node-name=q,addr.type=unix,addr.path=\(socket),num-queues=\(queues),writable=on,writethrough=on",
             ])
     }
 

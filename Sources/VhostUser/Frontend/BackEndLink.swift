@@ -31,6 +31,10 @@ final class BackEndLink: Sendable {
             greeting.protocolFeatures.contains(.configuration) ? profile.configurationSize : 0
         spaceSize = size
         try space.refresh(from: connection, count: size)
+        // Its capacity comes first (virtio 1.3, 5.2.4).
+        if profile.deviceType == .block, size >= 8, space.bytes.prefix(8).allSatisfy({ $0 == 0 }) {
+            throw VhostUserError(.device, "The back-end has a disk without any space, or serves another kind of device.")
+        }
         let knowsStatus = greeting.protocolFeatures.contains(.status)
         requests = try greeting.openChannel(
             connection, label: profile.label,
