@@ -37,7 +37,10 @@ struct BlockConformanceTests {
 
     @Test("more requests than a ring index can count", arguments: [(Reach.loopback, false), (.loopback, true), (.service, false)])
     func wrap(_ reach: Reach, _ packed: Bool) throws {
-        for check in Self.wraps { try check.run(try TestDisk(reach, Terms(packed: packed, indirect: true, eventIndex: true)).transport) }
+        for check in Self.wraps {
+            let disk = try TestDisk(reach, Terms(packed: packed, indirect: true, eventIndex: true))
+            try withExtendedLifetime(disk) { try check.run(disk.transport) }
+        }
     }
 
     @Test("each queue has a thread of its own", arguments: [Reach.loopback, .service, .storageDaemon])
