@@ -8,6 +8,8 @@ public struct VhostUserError: Error, Sendable, Equatable, CustomStringConvertibl
         case violation
         /// The peer did not finish what it had begun in time.
         case silence
+        /// The peer has left, as one does that has ended.
+        case departure
         /// The host refused something.
         case host
         /// The device could not do what was asked of it.

@@ -59,7 +59,7 @@ enum BootSuite {
         case "lifecycle": lifecycleCases(options)
         case "cycles": linuxLifecycleCases(options) + cloneCases(options)
         case "boot": bootCases(options) + endingCases(options)
-        case "jail": jailCases(options)
+        case "jail": jailCases(options) + hangCases(options)
         case "kills": killCases(options)
         case "foreign": foreignCases(options)
         case "peers": peerCases(options)

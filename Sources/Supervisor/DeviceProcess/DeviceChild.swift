@@ -104,7 +104,7 @@ final class DeviceChild: Sendable {
     func hangUp() { process.hangUp() }
 
     /// Kills the process, which cannot be trusted to end by itself.
-    func kill() { process.kill() }
+    func kill(hangs: Bool) { process.kill(hangs: hangs) }
 
     /// Waits until none of the ended process's I/O is under way any more; false when that takes longer than `milliseconds`.
     func waitUntilSettled(milliseconds: Int64) -> Bool {

@@ -18,6 +18,8 @@ final class DeviceKeeper: Sendable {
     /// Upgrades that wait for the thread: only it may start processes.
     private let upgrades = Mutex<[Upgrade]>([])
     private let wanted: EventFD
+    /// The processes of whose end somebody was told.
+    private let reported = Mutex<Set<Int32>>([])
 
     /// Somebody waits for another process.
     private final class Upgrade: Sendable {
@@ -76,15 +78,17 @@ final class DeviceKeeper: Sendable {
         for peer in peers { peer.use(machine) }
     }
 
-    /// What serves a device does not answer as it should: a process of ours is ended.
-    func noteLost(_ id: String) {
-        members.first { $0.id == id }?.kill()
+    /// What serves a device does not answer as it should: a process of ours is ended. `hangs`: it does not answer at all.
+    func noteLost(_ id: String, hangs: Bool) {
+        members.first { $0.id == id }?.kill(hangs: hangs)
         peers.first { $0.id == id }?.suspect()
     }
 
     /// How the process of a device has ended, or does so now: asked when a device did not start.
     func end(of id: String) -> JailedProcess.End? {
-        members.first { $0.id == id }?.process?.finish(afterMilliseconds: 1000)
+        guard let process = members.first(where: { $0.id == id })?.process else { return nil }
+        reported.withLock { _ = $0.insert(process.processID) }
+        return process.finish(afterMilliseconds: 1000)
     }
 
     /// What the processes' devices have counted, by the devices' ids.
@@ -102,10 +106,23 @@ final class DeviceKeeper: Sendable {
         // One after the other, but all are asked first.
         for member in members { member.hangUp() }
         for peer in peers { peer.stop() }
-        for member in members { member.finish(afterMilliseconds: 2000) }
+        for member in members { finish(member) }
         _ = thread.withLock { $0.take() }?.stop()
         // In case one was started again just then.
         for member in members { member.finish(afterMilliseconds: 0) }
+    }
+
+    /// Ends the process of a device, which gets a while to do so by itself.
+    private func finish(_ member: KeptDevice) {
+        guard let process = member.process else { return }
+        report(process.finish(afterMilliseconds: 2000), of: process, member)
+    }
+
+    /// Says once that a process had to be killed for the VM to end. How others end then is of no interest.
+    private func report(_ end: JailedProcess.End, of process: DeviceChild, _ member: KeptDevice) {
+        let isNew = reported.withLock { $0.insert(process.processID).inserted }
+        guard end.hung, isNew else { return }
+        Logger(label: "swvmm.\(member.id)").warning("device \"\(member.id)\": \(end.sentence)")
     }
 
     /// The others are the members' numbers, and these with a bit more for what their processes say.
@@ -178,9 +195,11 @@ final class DeviceKeeper: Sendable {
         let end = process.finish(afterMilliseconds: 0)
         let logger = Logger(label: "swvmm.\(member.id)")
         if isEnding.load(ordering: .acquiring) {
+            report(end, of: process, member)
             member.giveUp()
             return false
         }
+        reported.withLock { _ = $0.insert(process.processID) }
         switch settings.policy {
         case .restart:
             guard member.mayRestart(settings.maxRestarts) else {

@@ -11,6 +11,8 @@ final class JailedProcess: Sendable {
     struct End: Sendable, Equatable {
         /// Nobody asked for it.
         let isFailure: Bool
+        /// It did not answer, or did not end when it was asked to, and was killed.
+        var hung = false
         /// One sentence, without the name of what the process was for.
         let sentence: String
     }
@@ -31,6 +33,8 @@ final class JailedProcess: Sendable {
     let endDescriptor: Int32
     private let socket: OwnedDescriptor
     private let state: Mutex<State>
+    /// What it was killed for: apart from the state, whose lock is held while its end is waited for.
+    private let fault = Mutex<String?>(nil)
 
     /// Starts a program of ours. It inherits `descriptors`, standard error, and its end of the socket. `purpose` is what it is for, with which a
     /// sentence can begin. Call it on a thread that lives as long as the process shall: a child ends with the thread that started it.
@@ -110,8 +114,9 @@ final class JailedProcess: Sendable {
     /// Asks the process to end.
     func hangUp() { socket.hangUp() }
 
-    /// Kills the process, which cannot be trusted to end by itself.
-    func kill() {
+    /// Kills the process, which cannot be trusted to end by itself; perhaps because it `hangs`.
+    func kill(hangs: Bool = false) {
+        if hangs { fault.withLock { $0 = $0 ?? "did not answer in time" } }
         state.withLock { state in
             switch state.child {
             case .some(let child): child.signal(SIGKILL)
@@ -131,21 +136,24 @@ final class JailedProcess: Sendable {
                 if let ended = try? child.wait(timeoutMilliseconds: grace) {
                     status = ended
                 } else {
+                    if grace > 0 { fault.withLock { $0 = $0 ?? "did not end in time" } }
                     status = child.terminate(graceMilliseconds: 0)
                 }
             }
-            let end = Self.end(processID, status, violation: state.violation, error: state.error)
+            let end = Self.end(processID, status, violation: state.violation, error: state.error, fault: fault.withLock { $0 })
             state.end = end
             return end
         }
     }
 
-    private static func end(_ processID: Int32, _ status: ExitStatus?, violation: String?, error: String?) -> End {
+    private static func end(_ processID: Int32, _ status: ExitStatus?, violation: String?, error: String?, fault: String?) -> End {
         if let violation {
             return End(isFailure: true, sentence: "process \(processID) made the system call \(violation), which its policy forbids.")
         }
         if let error { return End(isFailure: true, sentence: error) }
         switch status {
+        case .killed(SIGKILL)? where fault != nil:
+            return End(isFailure: true, hung: true, sentence: "process \(processID) \(fault ?? "") and was killed.")
         case .exited(0)?, nil: return End(isFailure: false, sentence: "process \(processID) has ended.")
         case let status?: return End(isFailure: true, sentence: "process \(processID) \(status).")
         }

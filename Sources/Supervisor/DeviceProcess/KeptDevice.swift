@@ -50,7 +50,7 @@ final class KeptDevice: Sendable {
     func use(_ machine: any DeviceHolder) { self.machine.withLock { $0 = machine } }
 
     /// Ends a process that does not answer as it should: it may still have the guest's RAM. Its keeper sees it end.
-    func kill() { process?.kill() }
+    func kill(hangs: Bool) { process?.kill(hangs: hangs) }
 
     /// What the process says of its device, or said last: it is asked where nobody has time.
     var counters: [String: UInt64] { process?.counters(within: Self.glance) ?? [:] }

@@ -27,7 +27,7 @@ struct MachineCommands: ~Copyable, Sendable {
             return true
         case .assemble(let brief):
             let server = server
-            let made = try MachineAssembly.make(brief, takeGiven(), state: nil) { server.report(lost: $0) }
+            let made = try MachineAssembly.make(brief, takeGiven(), state: nil) { server.report(lost: $0, hangs: $1) }
             server.use(FrontendTable(made.frontends))
             assembly = consume made
             return true

@@ -67,7 +67,7 @@ final class MachineServer: Sendable {
     }
 
     /// A device's process, or its back-end, cannot be talked to.
-    func report(lost id: String) { control.send(["lost": .string(id)]) }
+    func report(lost id: String, hangs: Bool) { control.send(["lost": .string(id), "hangs": .bool(hangs)]) }
 
     /// The devices are there.
     func use(_ frontends: FrontendTable) { self.frontends.withLock { $0 = frontends } }

@@ -15,8 +15,8 @@ import VirtualMachine
 final class RemoteMachine: MachineControl, DeviceHolder {
     /// What the process tells of by itself.
     struct Events: Sendable {
-        /// The process of a device, or its back-end, cannot be talked to.
-        let lost: @Sendable (_ id: String) -> Void
+        /// The process of a device, or its back-end, cannot be talked to; whether that is because it does not answer.
+        let lost: @Sendable (_ id: String, _ hangs: Bool) -> Void
         /// A device has something to complain of.
         let complaint: @Sendable (_ id: String, _ sentence: String) -> Void
     }
@@ -286,7 +286,7 @@ final class RemoteMachine: MachineControl, DeviceHolder {
 
     private func take(_ message: [String: JSONValue], _ events: Events) {
         if let ended = message["ended"], let end = MachineEnd(ended) { conclude(end) }
-        if case .string(let id)? = message["lost"] { events.lost(id) }
+        if case .string(let id)? = message["lost"] { events.lost(id, message["hangs"] == .bool(true)) }
         if case .string(let id)? = message["device"], case .string(let sentence)? = message["complaint"] { events.complaint(id, sentence) }
     }
 }

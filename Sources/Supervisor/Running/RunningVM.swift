@@ -45,7 +45,7 @@ final class RunningVM: ControlledVM {
     /// Starts the process that the machine is to live in.
     func startProcess(log: LogSettings) throws(VMError) -> RemoteMachine {
         let events = RemoteMachine.Events(
-            lost: { [weak self] id in self?.keeper.withLock { $0 }?.noteLost(id) }, complaint: complaint)
+            lost: { [weak self] id, hangs in self?.keeper.withLock { $0 }?.noteLost(id, hangs: hangs) }, complaint: complaint)
         return try RemoteMachine(
             name: settings.name, memorySize: settings.memorySize, policies: settings.policyFiles, log: log, events: events)
     }
@@ -59,11 +59,11 @@ final class RunningVM: ControlledVM {
         hub.publishState(machine.phase.name)
     }
 
-    /// No machine is there any more, for now or for good.
-    func release() {
-        current.withLock { $0 = nil }
-        keeper.withLock { $0 = nil }
-    }
+    /// No machine is there for commands any more, for now or for good. While it stops it may still find a device hanging.
+    func release() { current.withLock { $0 = nil } }
+
+    /// The devices' processes have ended; nothing that they had is held any longer.
+    func releaseKeeper() { keeper.withLock { $0 = nil } }
 
     /// What a client has asked for since the last call.
     func takeEndRequest() -> EndRequest? {
@@ -133,6 +133,7 @@ final class RunningVM: ControlledVM {
     }
 
     func upgradeDevice(_ id: String) throws(VMError) -> Int32 {
+        _ = try machine()
         guard let keeper = keeper.withLock({ $0 }) else { throw VMError(.failure, "VM \"\(settings.name)\" is not running.") }
         return try keeper.upgrade(id)
     }

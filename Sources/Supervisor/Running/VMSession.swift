@@ -49,8 +49,8 @@ struct VMSession: ~Copyable {
                 (machine, local) = (made, made)
             }
         } catch {
-            vm.release()
             resources.finish()
+            vm.releaseKeeper()
             throw error
         }
         self.resources = resources
@@ -87,7 +87,9 @@ struct VMSession: ~Copyable {
         let pageTables = try VMError.host("open its page tables") { () throws(SystemError) in try OwnedDescriptor.pageTables() }
         let assembly: MachineAssembly
         do {
-            assembly = try MachineAssembly.make(plan.brief, plan.descriptors, state: state) { [weak keeper] in keeper?.noteLost($0) }
+            assembly = try MachineAssembly.make(plan.brief, plan.descriptors, state: state) { [weak keeper] id, hangs in
+                keeper?.noteLost(id, hangs: hangs)
+            }
         } catch {
             throw error.error
         }
@@ -124,6 +126,7 @@ struct VMSession: ~Copyable {
         resources.keeper.noMoreRestarts()
         let end = machine.stop()
         resources.finish()
+        vm.releaseKeeper()
         return end
     }
 

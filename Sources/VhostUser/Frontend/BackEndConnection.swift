@@ -16,11 +16,13 @@ package final class BackEndConnection: Sendable {
     private let ending = Mutex<VhostUserError?>(nil)
     private let stop: EventFD
     private let patience: Int64
-    private let failed: (@Sendable (String) -> Void)?
+    private let failed: (@Sendable (VhostUserError) -> Void)?
 
-    /// Takes a connected socket. A back-end gets `patience` milliseconds for each answer. `failed` is called once, with a sentence, when the
+    /// Takes a connected socket. A back-end gets `patience` milliseconds for each answer. `failed` is called once, with the reason, when the
     /// connection cannot be used any more.
-    package init(_ socket: consuming OwnedDescriptor, patience: Int64, failed: (@Sendable (String) -> Void)? = nil) throws(SystemError) {
+    package init(
+        _ socket: consuming OwnedDescriptor, patience: Int64, failed: (@Sendable (VhostUserError) -> Void)? = nil
+    ) throws(SystemError) {
         let stop = try EventFD()
         self.stop = stop
         self.patience = patience
@@ -38,10 +40,10 @@ package final class BackEndConnection: Sendable {
     package var isHungUp: Bool { state.withLockIfAvailable { $0.connection.isHungUp } ?? false }
 
     /// The connection is of no use any more, from any thread: a request that waits for its answer gives up.
-    package func fail(_ error: VhostUserError) { if note(error) { failed?(error.description) } }
+    package func fail(_ error: VhostUserError) { if note(error) { failed?(error) } }
 
     /// Ends the connection without a word: nobody needs it any more.
-    package func close() { note(VhostUserError(.silence, "The connection was closed.")) }
+    package func close() { note(VhostUserError(.departure, "The connection was closed.")) }
 
     /// Ends the connection without a word: whoever watches it knows that the back-end has left.
     func noteLeft() { note(VhostUserError(.silence, "The back-end has left.")) }
@@ -142,7 +144,7 @@ package final class BackEndConnection: Sendable {
         do { received = try state.connection.receive(within: patience) } catch {
             throw VhostUserError(error.kind, "\(error.description.dropLast()), asked for \(request.name).")
         }
-        guard let received else { throw VhostUserError(.silence, "The back-end has left, asked for \(request.name).") }
+        guard let received else { throw VhostUserError(.departure, "The back-end has left, asked for \(request.name).") }
         guard received.header.isReply, received.header.request == request.rawValue else {
             throw .violation("\(request.name) was answered with message \(received.header.request).")
         }

@@ -15,8 +15,8 @@ final class BackEndLink: Sendable {
     ) throws(VhostUserError) {
         let slot = Slot(socket)
         let isLast = profile.recovery == nil
-        let failed: @Sendable (String) -> Void = { sentence in
-            events?.failed(sentence)
+        let failed: @Sendable (VhostUserError) -> Void = { error in
+            events?.failed(error)
             // Nobody comes after it: its driver shall not wait for ever.
             if isLast { space.announceEnd() }
         }
@@ -41,7 +41,7 @@ final class BackEndLink: Sendable {
             changed: { space.refreshAndAnnounce(from: connection, count: size, knowsStatus: knowsStatus) },
             ended: {
                 // Somebody who only spoils this channel has not left.
-                if connection.isHungUp { connection.fail(VhostUserError(.silence, "The back-end has left.")) }
+                if connection.isHungUp { connection.fail(VhostUserError(.departure, "The back-end has left.")) }
             })
     }
 

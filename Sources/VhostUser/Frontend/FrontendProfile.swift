@@ -46,10 +46,10 @@ public struct FrontendProfile: Sendable {
 
 /// What a front-end tells its owner, on whatever thread it notices.
 public struct FrontendEvents: Sendable {
-    /// The connection has failed; the sentence says how. After that nothing is sent on it any more, and whoever is at its other end must not
+    /// The connection has failed; the error says how. After that nothing is sent on it any more, and whoever is at its other end must not
     /// be left running: it may still have the guest's RAM.
-    public var failed: @Sendable (String) -> Void
+    public var failed: @Sendable (VhostUserError) -> Void
 
     /// Calls `failed` once for each connection that fails.
-    public init(failed: @escaping @Sendable (String) -> Void) { self.failed = failed }
+    public init(failed: @escaping @Sendable (VhostUserError) -> Void) { self.failed = failed }
 }

@@ -81,9 +81,8 @@ extension VhostUserFrontend {
             var bytes: [UInt8] = []
             while true {
                 let left = deadline - MonotonicTime.now
-                guard left > 0, bytes.count <= Self.mostState else {
-                    throw VhostUserError(.silence, "The state of the back-end has no end.")
-                }
+                guard bytes.count <= Self.mostState else { throw VhostUserError.violation("The state of the back-end has no end.") }
+                guard left > 0 else { throw lost("The back-end stopped in the middle of its state.") }
                 guard try poller.wait(timeoutMilliseconds: Int32(clamping: left), { _ in }) > 0 else { continue }
                 let more = try reader.readSome(65536)
                 if more.isEmpty { break }
@@ -100,6 +99,13 @@ extension VhostUserFrontend {
         }
     }
 
+    /// A back-end that does not go on with a state will answer nothing else either.
+    private func lost(_ sentence: String) -> VhostUserError {
+        let error = VhostUserError(.silence, sentence)
+        link.connection.fail(error)
+        return error
+    }
+
     /// Has the back-end take a state over; why it does not.
     func load(_ bytes: [UInt8]) throws(VhostUserError) -> StateRefusal? {
         let pipe = try hosted("make a pipe") { () throws(SystemError) in try Pipe() }
@@ -109,10 +115,15 @@ extension VhostUserFrontend {
             var written = 0
             let deadline = MonotonicTime.now + profile.patience
             while written < bytes.count {
+                var isFull = false
                 do throws(SystemError) {
                     written += try writer.write(bytes.span.extracting(written...).untyped)
                 } catch {
-                    guard error.errno == .wouldBlock, MonotonicTime.now < deadline else { throw error }
+                    guard error.errno == .wouldBlock else { throw error }
+                    isFull = true
+                }
+                if isFull {
+                    guard MonotonicTime.now < deadline else { throw lost("The back-end does not take a state.") }
                     _ = try writer.waitWritable(milliseconds: 100)
                 }
             }

@@ -90,7 +90,7 @@ public final class VhostUserTransport: VirtioTransport {
     private static func asking<Result>(_ body: () throws(VhostUserError) -> Result) throws(DriverError) -> Result {
         do { return try body() } catch {
             switch error.kind {
-            case .silence, .host: throw .gone(error.description)
+            case .silence, .departure, .host: throw .gone(error.description)
             case .violation, .device: throw .refused(error.description)
             }
         }

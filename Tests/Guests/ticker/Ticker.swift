@@ -1,13 +1,18 @@
 /// Counts, and remembers: what a guest must not notice when it is put to sleep, saved and brought back.
 ///
 /// Each round touches pages of an area of memory and looks whether they hold what was left there; then it prints `tick N TSC`. `pages=N` on
-/// the command line sets the number of pages (512 without), `ticks=N` ends the virtual machine with code 0 after so many rounds. Whatever is
-/// wrong ends it with code 1, after a line that begins with `bad`.
+/// the command line sets the number of pages (512 without), `ticks=N` ends the virtual machine with code 0 after so many rounds, `mmio=N` brings
+/// the first N virtio-mmio devices to life before. Whatever is wrong ends it with code 1, after a line that begins with `bad`.
 @_cdecl("guest_main")
 func main(information: UInt, form: Int32) {
     let boot = BootInformation(form: form == 0 ? .bootParams : .hvmStartInfo, address: information)
     let pages = boot.number(after: "pages=") ?? 512
     let last = boot.number(after: "ticks=")
+    let devices = boot.number(after: "mmio=") ?? 0
+    for slot in 0..<UInt(devices) where !IdleDriver.begin(slot) {
+        Guest.print("bad device\n")
+        Guest.exit(1)
+    }
     let area = Area(pageCount: UInt(pages))
     var state: UInt64 = 0x9e37_79b9_7f4a_7c15
     var tick: UInt64 = 0

@@ -165,7 +165,7 @@ struct ActivationTests {
         #expect(try peer.receive() != nil)
         connection.close()
         let failure = try #require(worker.stop() ?? nil)
-        #expect(failure.kind == .silence)
-        #expect(connection.failure?.kind == .silence)
+        #expect(failure.kind == .departure)
+        #expect(connection.failure?.kind == .departure)
     }
 }

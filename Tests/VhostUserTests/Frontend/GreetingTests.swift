@@ -36,7 +36,7 @@ struct GreetingTests {
     @Test("A back-end that leaves at any step", arguments: greeting.indices)
     func leaves(_ step: Int) throws {
         let failure = try failure(Script(steps: [step: .leave]))
-        #expect(failure.kind == .silence || failure.kind == .host)
+        #expect(failure.kind == .departure || failure.kind == .host)
         #expect(failure.description.hasSuffix("."))
     }
 

@@ -98,6 +98,8 @@ private final class FakeCore: Sendable {
 
     let state = Mutex(State())
     let channel = Slot<OwnedDescriptor>()
+    /// Its end of the pipe for a state, which it neither reads nor writes.
+    let stateEnd = Slot<OwnedDescriptor>()
     private let script: FakeBackEnd.Script
 
     init(_ script: FakeBackEnd.Script) { self.script = script }
@@ -116,6 +118,7 @@ private final class FakeCore: Sendable {
                 }
             }
             if message == .setBackendRequestSocket, let socket = received.descriptors.takeFirst() { channel.put(socket) }
+            if case .setDeviceStateDescriptor = message, let end = received.descriptors.takeFirst() { stateEnd.put(end) }
             let twist = script.steps[step] ?? script.requests[message.request]
             step += 1
             if twist == .leave { return }

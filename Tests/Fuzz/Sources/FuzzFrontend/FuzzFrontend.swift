@@ -26,8 +26,8 @@ enum FuzzFrontend {
 
     private static func greet(_ backEnd: HostileBackEnd, _ kind: Kind) throws -> VhostUserFrontend? {
         let socket = try backEnd.socket()
-        let events = FrontendEvents { sentence in
-            guard sentence.hasSuffix(".") else { fatalError("No sentence: \(sentence)") }
+        let events = FrontendEvents { error in
+            guard error.description.hasSuffix(".") else { fatalError("No sentence: \(error)") }
         }
         do throws(VhostUserError) { return try VhostUserFrontend(socket, kind.profile, events: events) } catch {
             guard error.description.hasSuffix(".") else { fatalError("No sentence: \(error)") }
