@@ -50,9 +50,24 @@ extension OwnedDescriptor {
     ///
     /// - Returns: false when somebody else holds a lock that does not permit it.
     public borrowing func lockFile(exclusive: Bool) throws(SystemError) -> Bool {
+        try setLock(exclusive ? F_WRLCK : F_RDLCK, from: 0)
+    }
+
+    /// Leaves a part of the exclusive lock that `lockFile` has taken to another open description of the same file: the file is locked until
+    /// both are gone, whichever goes first.
+    ///
+    /// - Returns: false when somebody else was quicker, or never had a right to the part.
+    public borrowing func shareLock(with other: borrowing OwnedDescriptor) throws(SystemError) -> Bool {
+        // Whoever wants the file wants all of it, so the lower part keeps others out meanwhile. No file is this long.
+        let start: off_t = 1 << 62
+        guard try setLock(F_UNLCK, from: start) else { return false }
+        return try other.setLock(F_WRLCK, from: start)
+    }
+
+    private borrowing func setLock(_ type: Int32, from start: off_t) throws(SystemError) -> Bool {
         let raw = rawValue
         do {
-            _ = try retryingOnInterrupt("fcntl F_OFD_SETLK") { swv_lock_file(raw, exclusive ? 1 : 0) }
+            _ = try retryingOnInterrupt("fcntl F_OFD_SETLK") { swv_set_lock(raw, type, start) }
             return true
         } catch {
             if error.errno == .wouldBlock || error.errno == .accessDenied { return false }

@@ -48,11 +48,13 @@ static inline int swv_file_is_in_memory(int fd) {
 // F_OFD_SETLK stands behind _GNU_SOURCE.
 #define SWV_F_OFD_SETLK 37
 
-static inline int swv_lock_file(int fd, int exclusive) {
+// From `start` to the end of every file.
+static inline int swv_set_lock(int fd, int type, off_t start) {
     struct flock lock;
     memset(&lock, 0, sizeof lock);
-    lock.l_type = exclusive ? F_WRLCK : F_RDLCK;
+    lock.l_type = (short)type;
     lock.l_whence = SEEK_SET;
+    lock.l_start = start;
     return fcntl(fd, SWV_F_OFD_SETLK, &lock);
 }
 

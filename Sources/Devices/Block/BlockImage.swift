@@ -49,6 +49,16 @@ public enum BlockImage {
             throw .notAFile(name)
         }
     }
+
+    /// Has the lock of an image that will be written held by the descriptor for direct I/O, too. A description stays open for as long as writes
+    /// that were submitted through it are under way, also when its process has ended: until then nobody else gets the image.
+    public static func shareLock(
+        of descriptor: borrowing OwnedDescriptor, with direct: borrowing OwnedDescriptor, named name: String
+    ) throws(BlockImageError) {
+        let isShared: Bool
+        do { isShared = try descriptor.shareLock(with: direct) } catch { throw .unreadable(name, error) }
+        guard isShared else { throw .locked(name, readOnly: false) }
+    }
 }
 
 /// Why a file cannot be a disk.

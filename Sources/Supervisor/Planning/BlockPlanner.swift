@@ -18,11 +18,18 @@ func openBlockDevice(_ settings: BlockSettings, image path: String, key: String)
     } catch {
         throw VMError(.resource, "\(key).path: \(error)")
     }
-    descriptors.append(image)
     if settings.direct {
-        descriptors.append(
-            try openConfigured(
-                path, "\(key).direct", flags: access | OwnedDescriptor.direct, expected: "a file system that supports direct I/O"))
+        let direct = try openConfigured(
+            path, "\(key).direct", flags: access | OwnedDescriptor.direct, expected: "a file system that supports direct I/O")
+        if !settings.readOnly {
+            do { try BlockImage.shareLock(of: image, with: direct, named: path) } catch {
+                throw VMError(.resource, "\(key).path: \(error)")
+            }
+        }
+        descriptors.append(image)
+        descriptors.append(direct)
+    } else {
+        descriptors.append(image)
     }
     return descriptors
 }

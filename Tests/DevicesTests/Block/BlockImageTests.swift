@@ -70,4 +70,27 @@ struct BlockImageTests {
         let third = try open()
         #expect(error { try BlockImage.lock(third, named: "d", readOnly: false) } != "no error")
     }
+
+    @Test("A lock that two descriptors share lasts as long as either", arguments: [true, false])
+    func sharedLock(_ imageGoesFirst: Bool) throws {
+        let directory = try DirectoryForTest()
+        let path = directory.name + "/disk"
+        let (image, direct, other) = (Slot(try Self.open(path)), Slot(try Self.open(path)), try Self.open(path))
+        func isFree(_ readOnly: Bool) -> Bool { error { try BlockImage.lock(other, named: "d", readOnly: readOnly) } == "no error" }
+        if let first = image.take(), let second = direct.take() {
+            try BlockImage.lock(first, named: path, readOnly: false)
+            try BlockImage.shareLock(of: first, with: second, named: path)
+            image.put(first)
+            direct.put(second)
+        }
+        #expect(!isFree(false) && !isFree(true))
+        _ = imageGoesFirst ? image.take() : direct.take()
+        #expect(!isFree(false) && !isFree(true))
+        _ = imageGoesFirst ? direct.take() : image.take()
+        #expect(isFree(false))
+    }
+
+    private static func open(_ path: String) throws -> OwnedDescriptor {
+        try OwnedDescriptor.open(path, flags: O_RDWR | O_CREAT, mode: 0o600)
+    }
 }
