@@ -144,8 +144,8 @@ let package = Package(
 
         // Runs the program from outside; `Tests/run` starts it.
         .executableTarget(
-            name: "BootSuite", dependencies: ["Virtqueue", "Host"], path: "Tests/BootSuite", exclude: ["guest-test.sh", "guest-peers.sh"],
-            swiftSettings: strict),
+            name: "BootSuite", dependencies: ["Virtqueue", "Host", "GuestMemory", "Virtio", "VhostUser"], path: "Tests/BootSuite",
+            exclude: ["guest-test.sh", "guest-peers.sh"], swiftSettings: strict),
 
         // Benchmarks; `make bench` runs them.
         .executableTarget(

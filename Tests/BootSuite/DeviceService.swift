@@ -44,13 +44,26 @@ final class DeviceService {
     /// before, so that requests pile up, and has so many microseconds to begin with them.
     func killAndStart(processFirst: Bool, after microseconds: UInt32) throws {
         try expectAlive()
-        let process = (Command.shell("pgrep -P \(machine.processID)") ?? "").split(separator: "\n").compactMap { Int32($0) }
-        guard process.count == 1 else { throw PeerFailure("\(name): expected one process below the supervisor, found \(process)") }
-        _ = Glibc.kill(process[0], SIGSTOP)
+        let process = try process()
+        _ = Glibc.kill(process, SIGSTOP)
         _ = usleep(200_000)
-        _ = Glibc.kill(process[0], SIGCONT)
+        _ = Glibc.kill(process, SIGCONT)
         _ = usleep(microseconds)
-        if processFirst { _ = Glibc.kill(process[0], SIGKILL) }
+        try kill(processFirst: processFirst)
+        try start()
+    }
+
+    /// The jailed process.
+    private func process() throws -> Int32 {
+        let found = (Command.shell("pgrep -P \(machine.processID)") ?? "").split(separator: "\n").compactMap { Int32($0) }
+        guard found.count == 1 else { throw PeerFailure("\(name): expected one process below the supervisor, found \(found)") }
+        return found[0]
+    }
+
+    /// Kills all of it with SIGKILL, the supervisor alone or the process of the device first.
+    func kill(processFirst: Bool) throws {
+        let process = try process()
+        if processFirst { _ = Glibc.kill(process, SIGKILL) }
         machine.signal(SIGKILL)
         guard let status = machine.waitForEnd(before: MonotonicTime.now + peerPatience) else {
             throw PeerFailure("\(name) outlives SIGKILL")
@@ -59,7 +72,19 @@ final class DeviceService {
         guard status == .killed(SIGKILL) || processFirst && status == .exited(1) else {
             throw PeerFailure("\(name) \(status) when it was killed", context: complaints)
         }
-        machine = try RunningVM(program: program, arguments: arguments)
+    }
+
+    /// Starts it anew.
+    func start() throws { machine = try RunningVM(program: program, arguments: arguments) }
+
+    /// Starts it anew, which must end with this exit code; what it says.
+    func startInVain(code: Int32) throws -> String {
+        let result = Command.run([program] + arguments)
+        guard result.status == .exited(code) else {
+            let found = result.status.map { "\($0)" } ?? "no end"
+            throw PeerFailure("\(name): expected exit code \(code), found \(found)", context: lines(result.errors))
+        }
+        return result.errors
     }
 
     /// Ends it as a service manager does; it must have nothing to complain of.

@@ -1,4 +1,5 @@
 import Glibc
+import Glibc
 import Host
 
 /// Linux guests that work while they are put to sleep, saved, killed and brought back: as root, in the lab.
@@ -134,6 +135,57 @@ final class LoadedRun {
         report.remark("kills: \(load.name): \((MonotonicTime.now - begin) / 1000) s")
     }
 
+    /// Kills the VM's own process, and then its supervisor, while the guest works: nothing may be left, and the VM can be started again.
+    func runIntoEnds() {
+        let own = "swown0"
+        defer {
+            machine?.kill()
+            _ = Command.shell("ip link del \(tap)")
+            scratch.remove()
+        }
+        do {
+            try start(
+                isolation: "process",
+                more: [
+                    "\"id\": \"user\", \"type\": \"net\", \"backend\": \"user\"",
+                    "\"id\": \"own\", \"type\": \"net\", \"backend\": { \"tap\": \"\(own)\" }",
+                    "\"id\": \"second\", \"type\": \"console\", \"backend\": { \"socket\": \"second.sock\" }",
+                ])
+            for victim in ["[m]achine-process \(vmName) ", "[s]wvmm run --config \(scratch.path)/"] {
+                try check("nothing is left of it when '\(victim)' is killed") {
+                    guard let supervisor = machine?.processID else { throw Failure(reason: "there is no VM") }
+                    let all = ["\(supervisor)"] + (Command.shell("pgrep -P \(supervisor)") ?? "").split(separator: "\n").map(String.init)
+                    // The machine, seven devices.
+                    guard all.count >= 9, pathExists("/sys/class/net/\(own)") else {
+                        throw Failure(reason: "not all of it is there: \(all)")
+                    }
+                    guard Command.shell("pkill -9 -f '\(victim)'") != nil else { throw Failure(reason: "there is no such process") }
+                    let deadline = MonotonicTime.now + Self.patience
+                    while machine?.nextLine(before: deadline) != nil {}
+                    let expected: ExitStatus = victim.hasPrefix("[m]achine") ? .exited(1) : .killed(SIGKILL)
+                    guard machine?.status == expected else {
+                        throw Failure(reason: "expected \(expected), found \(machine?.status.map { "\($0)" } ?? "no end")")
+                    }
+                    let look =
+                        "for p in \(all.joined(separator: " ")); do [ ! -d /proc/$p ] || grep -q '^State:.Z' /proc/$p/status || echo $p; done;"
+                        + " pgrep -x passt; ls -d /sys/class/net/\(own) 2>/dev/null; true"
+                    while let left = Command.shell(look), !left.isEmpty {
+                        guard MonotonicTime.now < deadline else { throw Failure(reason: "left behind: \(left)") }
+                        _ = usleep(20_000)
+                    }
+                    if (try? UnixSocket.connect(to: "\(scratch.path)/second.sock")) != nil { throw Failure(reason: "somebody listens") }
+                }
+                // Locks, the tap, the sockets and the name are free.
+                (stream, count, uptime, clock, rest) = (nil, 0, 0, 0, "")
+                stream = try NumberStream(port: 9100)
+                try begin()
+            }
+            try check("the guest ends well") { try finish() }
+        } catch {
+            report.note("kills: \(load.name)", "stopped early: \((error as? Failure)?.reason ?? "\(error)")")
+        }
+    }
+
     private func check(_ name: String, _ body: () throws -> Void) throws {
         do {
             try body()
@@ -151,7 +203,7 @@ final class LoadedRun {
     private var group: String { isKilling ? "kills" : load.disk == nil ? "cycles" : "vdpa" }
     private var isKilling = false
 
-    private func start(isolation: String? = nil, extra: [String] = []) throws {
+    private func start(isolation: String? = nil, extra: [String] = [], more devices: [String] = []) throws {
         isKilling = isolation != nil
         let prepared = "truncate -s 64M data.img && ip tuntap add \(tap) mode tap && ip link set \(tap) up"
         guard Command.shell("cd \(scratch.path) && \(prepared)") != nil else { throw Failure(reason: "failed: \(prepared)") }
@@ -186,7 +238,13 @@ final class LoadedRun {
             "\"id\": \"tap\", \"type\": \"net\", \(backEnd("tap", own: "\"backend\": { \"tap\": \"\(tap)\" }")), \"mac\": \"52:54:00:00:00:01\", \(ring)",
             "\"id\": \"rng\", \"type\": \"rng\", \(ring)",
         ]
-        machine = try RunningVM(swvmm: options.swvmm, configuration: scratch.write("vm.json", vm.text))
+        vm.devices += devices
+        scratch.write("vm.json", vm.text)
+        try begin()
+    }
+
+    private func begin() throws {
+        machine = try RunningVM(swvmm: options.swvmm, configuration: "\(scratch.path)/vm.json")
         try check("the load runs") {
             try follow(10)
             try checkStream()

@@ -1,6 +1,6 @@
 # What the boot suite's guests run (Tests/Lab/guest makes it their /test.sh). Words of the kernel command line say what to do:
 #   swvmm.checks=NAME,…   checks to run, in this order; each prints "CHECK NAME ok" or "CHECK NAME failed: why"
-#   swvmm.end=NAME        how to end: poweroff, wait, ignore, reboot, panic, again; load works until somebody types "stop"
+#   swvmm.end=NAME        how to end: poweroff, wait, ignore, reboot, panic, again; load, pages and steady work until somebody types "stop"
 #   swvmm.cpus=N swvmm.pairs=N swvmm.transport=pci|mmio   what the guest must find
 #   swvmm.packed=KIND,…   the kinds of device that must use packed rings
 #   swvmm.disk=SERIAL     what the disk calls itself that is "data" here
@@ -343,6 +343,36 @@ load() {
   echo "END"
 }
 
+# --- Pages, one after the other ---
+
+# "PAGE LETTER" on the console fills that page of the disk with the letter, and says so when it is done.
+pages() {
+  data=$(disk data) || return
+  echo READY
+  while read -r page letter; do
+    [ "$page" = stop ] && break
+    head -c 4096 /dev/zero | tr '\0' "$letter" >/tmp/page
+    dd if=/tmp/page of="$data" bs=4096 seek="$page" conv=fsync,notrunc 2>/dev/null && echo "DONE $letter"
+  done </dev/hvc0
+}
+
+# --- Many requests, and nothing else ---
+
+# "NUMBER" on the console reads so many blocks of the disk, past the page cache, and says how many requests that were. The host pings.
+steady() {
+  data=$(disk data) || return
+  tap=$(interface 52:54:00:00:00:01) && ip addr add 10.7.0.2/24 dev "$tap" && ip link set "$tap" up || return
+  host tap
+  echo READY
+  while read -r number; do
+    [ "$number" = stop ] && break
+    read -r before rest <"/sys/block/${data##*/}/stat"
+    dd if="$data" of=/dev/null bs=4096 count="$number" iflag=direct 2>/dev/null
+    read -r after rest <"/sys/block/${data##*/}/stat"
+    echo "READ $((after - before))"
+  done </dev/hvc0
+}
+
 # --- All of it ---
 
 check() {
@@ -357,6 +387,8 @@ for name in $(word checks | tr , ' '); do check "$name"; done
 
 case $(word end) in
 load) load ;;
+pages) pages ;;
+steady) steady ;;
 wait)
   echo WAITING
   sleep 1000
