@@ -75,7 +75,8 @@ struct BlockImageTests {
     func sharedLock(_ imageGoesFirst: Bool) throws {
         let directory = try DirectoryForTest()
         let path = directory.name + "/disk"
-        let (image, direct, other) = (Slot(try Self.open(path)), Slot(try Self.open(path)), try Self.open(path))
+        let (image, direct) = (Slot(try Self.open(path)), Slot(try Self.open(path)))
+        let other = try Self.open(path)
         func isFree(_ readOnly: Bool) -> Bool { error { try BlockImage.lock(other, named: "d", readOnly: readOnly) } == "no error" }
         if let first = image.take(), let second = direct.take() {
             try BlockImage.lock(first, named: path, readOnly: false)
@@ -84,9 +85,9 @@ struct BlockImageTests {
             direct.put(second)
         }
         #expect(!isFree(false) && !isFree(true))
-        _ = imageGoesFirst ? image.take() : direct.take()
+        _ = (imageGoesFirst ? image : direct).take()
         #expect(!isFree(false) && !isFree(true))
-        _ = imageGoesFirst ? direct.take() : image.take()
+        _ = (imageGoesFirst ? direct : image).take()
         #expect(isFree(false))
     }
 
