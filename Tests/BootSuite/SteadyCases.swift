@@ -29,9 +29,11 @@ private final class SteadyRun {
     private static let most = 20
 
     private let vm: RunningVM
+    private let swvmm: String
     private let trace = "/sys/kernel/debug/tracing"
 
     init(_ options: Options, _ scratch: Scratch, packed: Bool) throws {
+        swvmm = options.swvmm
         var file = VMFile(kernel: "\(options.guests)/6.12")
         file.isolation = "process"
         file.name = "steady"
@@ -68,23 +70,26 @@ private final class SteadyRun {
         let on = "cd \(trace) && echo 0 >tracing_on && echo >trace && echo 1 >events/kvm/kvm_userspace_exit/enable && echo 1 >tracing_on"
         guard Command.shell(on) != nil else { throw failure("the kernel does not trace kvm_userspace_exit") }
         let before = try [vm.processID, machine].map { try Self.switches(of: $0) }
-        let exitsBefore = Self.exits(of: machine)
         let (reads, frames) = try load(disk: Self.requests, pings: Self.requests)
-        let exitsAfter = Self.exits(of: machine)
         let after = try [vm.processID, machine].map { try Self.switches(of: $0) }
-        let off = "cd \(trace) && echo 0 >events/kvm/kvm_userspace_exit/enable"
-        // A line is "THREAD-PID [CPU] FLAGS TIME: kvm_userspace_exit: reason KVM_EXIT_IO (2)".
-        guard let left = Command.shell("\(off) && sed -n 's/.*kvm_userspace_exit: //p' trace | sort | uniq -c") else {
-            throw failure("the trace cannot be read")
+        let left = try exits()
+        // Who counts nothing has to show that it can: falling asleep takes the processor out of the guest, and messages.
+        for command in ["sleep", "wake"] where !Command.run([swvmm, command, "steady"]).succeeded {
+            throw failure("it does not \(command)")
         }
+        let last = try Self.switches(of: machine)
+        guard try exits().count > left.count, after[1].contains(where: { last[$0.key, default: 0] > $0.value }) else {
+            throw failure("nothing is counted when the VM falls asleep")
+        }
+        _ = Command.shell("echo 0 >\(trace)/events/kvm/kvm_userspace_exit/enable")
         guard reads >= Self.requests, frames >= 2 * Self.requests else {
             throw failure("expected \(Self.requests) requests and twice as many frames, found \(reads) and \(frames)")
         }
         let all = reads + frames
-        remark("\(reads) requests of the disk, \(frames) frames; KVM has left the guest \(exitsAfter - exitsBefore) times")
-        let exits = lines(left).compactMap { $0.split(separator: " ").first.flatMap { Int($0) } }.reduce(0, +)
+        remark("\(reads) requests of the disk, \(frames) frames")
+        let exits = left.count
         remark("to the machine's process: \(exits), \(perThousand(exits, all)) for 1000 requests and frames")
-        for line in lines(left) { remark("  \(line)") }
+        for line in left { remark("  \(line)") }
         var woken = 0
         for (name, (old, new)) in zip(["supervisor", "machine's process"], zip(before, after)) {
             let changes = new.map { ($0.key, $0.value - old[$0.key, default: 0]) }.filter { $0.1 > 0 }.sorted { $0.0 < $1.0 }
@@ -131,9 +136,10 @@ private final class SteadyRun {
         return counts
     }
 
-    /// How often KVM has left a guest of the process, for whatever reason.
-    private static func exits(of process: Int32) -> Int {
-        Int(Command.shell("cat /sys/kernel/debug/kvm/\(process)-*/exits") ?? "") ?? 0
+    /// Why KVM_RUN has returned, each time: a line is "THREAD-PID [CPU] FLAGS TIME: kvm_userspace_exit: reason KVM_EXIT_IO (2)".
+    private func exits() throws -> [String] {
+        guard let text = Command.shell("sed -n 's/.*kvm_userspace_exit: //p' \(trace)/trace") else { throw failure("there is no trace") }
+        return text.split(separator: "\n").map(String.init)
     }
 
     private func process(_ pattern: String) throws -> Int32 {
