@@ -39,9 +39,9 @@ enum GuestPages {
     static var isClean: Bool { unsafe given == 0 && shared == 0 }
 }
 
-/// How long a device may take: some ten seconds, so that one that never answers becomes a failed check and not a guest that hangs.
+/// How long a device may take: some fifty seconds, so that one that never answers becomes a failed check and not a guest that hangs.
 enum Patience {
-    private static let ticks: UInt64 = 1 << 35
+    private static let ticks: UInt64 = 1 << 37
     nonisolated(unsafe) private static var end: UInt64 = 0
 
     /// Whether to look for the `round`th time, counted from 0.
