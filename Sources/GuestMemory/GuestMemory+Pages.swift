@@ -78,8 +78,27 @@ extension GuestMemory {
 
     /// Copies the layers.
     func copy(_ plan: LayerPlan) throws(SystemError) {
-        try read(plan.mappings)
-        try read(plan.copies)
+        try copy(plan.mappings)
+        try copy(plan.copies)
+    }
+
+    /// From file to file in the kernel, which is spared the faults of pages that nobody has touched yet, and clearing them.
+    private func copy(_ pieces: [LayerPlan.Piece]) throws(SystemError) {
+        for (index, piece) in pieces.enumerated() {
+            let extent = piece.extent
+            let isCopied: Bool
+            do throws(SystemError) {
+                switch file {
+                case .some(let file): isCopied = try layers[piece.layer].file.copy(extent.byteCount, at: extent.offset, to: file)
+                case .none: return try read(pieces)
+                }
+            } catch {
+                // Not every file system has it.
+                guard error.errno == .invalidArgument || error.errno == .notImplemented else { throw error }
+                return try read(Array(pieces[index...]))
+            }
+            guard isCopied else { throw SystemError("memory image: shorter than its extents", .inputOutput) }
+        }
     }
 
     private func read(_ pieces: [LayerPlan.Piece]) throws(SystemError) {

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 extension OwnedDescriptor {
@@ -11,6 +12,23 @@ extension OwnedDescriptor {
             }
         }
         return try result.get()
+    }
+
+    /// Copies `count` bytes at `offset` to the same place in another file, without a way through this process's memory; false when there are
+    /// fewer. Moves the other file's own position.
+    public borrowing func copy(_ count: Int, at offset: UInt64, to target: borrowing OwnedDescriptor) throws(SystemError) -> Bool {
+        guard var position = off_t(exactly: offset), count >= 0 else { throw SystemError("sendfile", .invalidArgument) }
+        let (end, isTooFar) = position.addingReportingOverflow(off_t(count))
+        guard !isTooFar else { throw SystemError("sendfile", .invalidArgument) }
+        let (source, sink) = (rawValue, target.rawValue)
+        _ = try retryingOnInterrupt("lseek") { lseek(sink, position, SEEK_SET) }
+        while position < end {
+            // The kernel moves less than 2 GiB at a time.
+            let left = Int(end - position)
+            let moved = try retryingOnInterrupt("sendfile") { unsafe sendfile(sink, source, &position, left) }
+            guard moved > 0 else { return false }
+        }
+        return true
     }
 
     /// The size in bytes of a regular file or block device. Moves the file's own position.

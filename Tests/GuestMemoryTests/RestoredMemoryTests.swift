@@ -19,18 +19,21 @@ struct RestoredMemoryTests {
         return MemoryLayer(file: file, extents: set.runs)
     }
 
-    @Test("Every byte comes from the topmost layer that has its page, and is zero where none does", arguments: [false, true])
-    func layers(isPopulated: Bool) throws {
+    @Test(
+        "Every byte comes from the topmost layer that has its page, and is zero where none does",
+        arguments: [(false, false), (true, false), (false, true)])
+    func layers(isPopulated: Bool, isShared: Bool) throws {
         let lower = try layer([(1, 11), (2, 12), (3, 13), (600, 14)], size: 1024)
         let upper = try layer([(2, 0), (4, 24), (600, 25), (1023, 26)], size: 1024)
-        let memory = try GuestMemory(ranges: [0..<1024 * 4096], layers: [lower, upper], isPopulated: isPopulated)
+        let memory = try GuestMemory(
+            ranges: [0..<1024 * 4096], layers: [lower, upper], isShared: isShared, isPopulated: isPopulated)
         var expected = [UInt8](repeating: 0, count: 1024)
         for (page, byte) in [(1, 11), (3, 13), (4, 24), (600, 25), (1023, 26)] { expected[page] = UInt8(byte) }
         for page in 0..<1024 {
             #expect(memory.load(at: UInt64(page) * 4096 + 77, as: UInt8.self) == expected[page], "page \(page)")
         }
         #expect(memory.layerPages.runs == extents([(1, 4), (600, 1), (1023, 1)]))
-        #expect(memory.rawFileDescriptor == nil)
+        #expect((memory.rawFileDescriptor != nil) == isShared)
     }
 
     @Test("More scattered pages than a process should have mappings are restored all the same")
@@ -69,6 +72,9 @@ struct RestoredMemoryTests {
         #expect(error(short) == SystemError("memory image: shorter than its extents", .inputOutput))
         let enough = MemoryLayer(file: try makeMemoryFile(name: "enough", size: 8 * 4096), extents: extents([(7, 1)]))
         #expect(error(enough) == nil)
+        #expect(throws: SystemError("memory image: shorter than its extents", .inputOutput)) {
+            _ = try GuestMemory(ranges: ranges, layers: [short], isShared: true)
+        }
         let device = MemoryLayer(file: try .open("/dev/zero", flags: 0), extents: [])
         #expect(error(device)?.errno == .invalidArgument)
         for bad in [[(15, 2)], [(3, 1), (2, 1)], [(3, 2), (4, 1)], [(3, 0)], [(16, 1)], [(0, .max)]] as [[(Int, Int)]] {

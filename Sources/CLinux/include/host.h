@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <stdio.h>
 #include <sys/stat.h>

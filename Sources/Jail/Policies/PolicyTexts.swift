@@ -114,6 +114,7 @@ extension Policy {
         pread64                           # the kernel, the files of saved RAM, page tables
         preadv
         pwritev                           # RAM that is saved
+        sendfile                          # RAM that is restored
         ioctl arg1=0x5411                 # rare: SIOCOUTQ, of a serial port on a stream
         ioctl arg1=0xc0606610             # rare: PAGEMAP_SCAN, without devices: RAM that nobody shares
 
