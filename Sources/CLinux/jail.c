@@ -2,6 +2,9 @@
 #include "include/jail.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <malloc.h>
 #include <sched.h>
@@ -25,6 +28,37 @@ int swv_empty_root(void) {
     if (umount2(".", MNT_DETACH) != 0) return -1;
     if (chdir("/") != 0) return -1;
     return mount(0, "/", 0, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, 0);
+}
+
+int swv_make_room(int *mounts, int *network) {
+    if (unshare(CLONE_FS | CLONE_NEWNS | CLONE_NEWNET) != 0) return -1;
+    *mounts = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    if (*mounts < 0) return -1;
+    *network = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (*network < 0) {
+        int error = errno;
+        close(*mounts);
+        errno = error;
+        return -1;
+    }
+    return 0;
+}
+
+int swv_enter_room(int mounts, int network) {
+    // The network first: afterwards there is no way back to anything.
+    if (setns(network, CLONE_NEWNET) != 0) return -1;
+    return setns(mounts, CLONE_NEWNS);
+}
+
+int swv_filter_system_calls(const unsigned long long *program, unsigned count) {
+    _Static_assert(sizeof(struct sock_filter) == sizeof *program, "an instruction has eight bytes");
+    struct sock_fprog filter = {(unsigned short)count, (struct sock_filter *)program};
+    if (count > BPF_MAXINSNS) {
+        errno = E2BIG;
+        return -1;
+    }
+    // For all threads, of which there is one.
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) == 0 ? 0 : -1;
 }
 
 int swv_become(unsigned user, unsigned group) {

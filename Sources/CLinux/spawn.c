@@ -109,7 +109,7 @@ static int begin(void *argument) {
     _exit(127);
 }
 
-pid_t swv_spawn(const struct swv_spawn *request, int *pidfd) {
+pid_t swv_spawn(const struct swv_spawn *request, int *pidfd, int *later) {
     int report[2], ready[2];
     if (pipe2(report, O_CLOEXEC) != 0) return -1;
     if (pipe2(ready, O_CLOEXEC) != 0) {
@@ -122,8 +122,9 @@ pid_t swv_spawn(const struct swv_spawn *request, int *pidfd) {
     int descriptor = -1;
     struct start start = {request, report[1], ready, getpid()};
     int flags = CLONE_PIDFD | SIGCHLD | (int)request->namespaces;
-    // The child works in our memory while we stand still, which spares a copy of all page tables. One that needs us before it executes cannot.
-    if (!(request->namespaces & CLONE_NEWUSER)) flags |= CLONE_VM | CLONE_VFORK;
+    // The child works in our memory while we stand still, which spares a copy of all page tables. One that needs us before it executes
+    // cannot, and one that is not waited for has to have its own.
+    if (!(request->namespaces & CLONE_NEWUSER) && !later) flags |= CLONE_VM | CLONE_VFORK;
     char stack[32768] __attribute__((aligned(16)));
     // No signal handler of ours may run in the child before it has reset them.
     sigset_t all, before;
@@ -151,6 +152,11 @@ pid_t swv_spawn(const struct swv_spawn *request, int *pidfd) {
         }
         errno = error;
         return -1;
+    }
+    if (later) {
+        *later = report[0];
+        *pidfd = descriptor;
+        return child;
     }
     // End of file: exec has closed the pipe. The child does nothing in between that could wait.
     ssize_t count;

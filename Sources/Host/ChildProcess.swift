@@ -37,6 +37,9 @@ public struct Namespaces: OptionSet, Sendable {
     /// Network interfaces.
     public static let network = Namespaces(rawValue: 0x4000_0000)
 
+    /// Everything but users, and what a room has in common for all who enter it.
+    public static let besideRoom: Namespaces = [.controlGroups, .hostName, .messages, .processes]
+
     /// Everything but users.
     public static let all: Namespaces = [.mounts, .controlGroups, .hostName, .messages, .processes, .network]
 }
@@ -68,18 +71,21 @@ public struct ChildProcess: ~Copyable, Sendable {
     /// Becomes readable when it ends; for a `Poller`.
     public let descriptor: OwnedDescriptor
     private var status: ExitStatus?
+    /// Where it says that it could not execute the program; nil when that is known already.
+    private let report: OwnedDescriptor?
 
     /// Starts the program at an absolute path. `arguments` begin with the program's name; `environment` nil is our own. At most 64
-    /// descriptors.
+    /// descriptors. Unless it `waits`, this returns before the program is executed, and `startFailure` tells in the end whether it was.
     public init(
         path: String, arguments: [String], environment: [String]? = nil, descriptors: [InheritedDescriptor] = [], directory: String? = nil,
-        namespaces: Namespaces = []
+        namespaces: Namespaces = [], waits: Bool = true
     ) throws(SystemError) {
         let argumentList = CStringList(arguments)
         let environmentList = environment.map { CStringList($0) }
         let mapped = descriptors.map { swv_spawn_descriptor(source: $0.source, target: $0.target) }
         let program = CStringList([path] + (directory.map { [$0] } ?? []))
         var pidfd: Int32 = -1
+        var later: Int32 = -1
         let result = unsafe mapped.withUnsafeBufferPointer { mapped in
             unsafe argumentList.withPointers { arguments in
                 unsafe program.withPointers { program in
@@ -93,17 +99,18 @@ public struct ChildProcess: ~Copyable, Sendable {
                     if let environmentList {
                         return unsafe environmentList.withPointers { environment in
                             unsafe request.environment = environment
-                            return unsafe spawn(&request, &pidfd)
+                            return unsafe spawn(&request, &pidfd, &later, waits: waits)
                         }
                     }
                     unsafe request.environment = UnsafePointer(environ)
-                    return unsafe spawn(&request, &pidfd)
+                    return unsafe spawn(&request, &pidfd, &later, waits: waits)
                 }
             }
         }
         guard result > 0 else { throw SystemError("exec", Errno(rawValue: -result)) }
         processID = result
         descriptor = OwnedDescriptor(owning: pidfd)
+        report = waits ? nil : OwnedDescriptor(owning: later)
         status = nil
     }
 
@@ -118,6 +125,18 @@ public struct ChildProcess: ~Copyable, Sendable {
         }
         status = try reap(wait: false)
         return status
+    }
+
+    /// Why a child that was not waited for, and has ended, has never executed its program; nil when it has.
+    public borrowing func startFailure() -> SystemError? {
+        guard status == .exited(127) else { return nil }
+        switch report {
+        case .some(let report):
+            guard let bytes = try? report.readSome(4), bytes.count == 4 else { return nil }
+            let number = bytes.reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+            return SystemError("exec", Errno(rawValue: Int32(truncatingIfNeeded: number)))
+        case .none: return nil
+        }
     }
 
     /// Sends a signal; to a child that has ended, nothing happens.
@@ -192,8 +211,10 @@ public func findProgram(_ name: String) -> String? {
     return nil
 }
 
-private func spawn(_ request: UnsafePointer<swv_spawn>, _ pidfd: UnsafeMutablePointer<Int32>) -> Int32 {
-    let result = unsafe swv_spawn(request, pidfd)
+private func spawn(
+    _ request: UnsafePointer<swv_spawn>, _ pidfd: UnsafeMutablePointer<Int32>, _ later: UnsafeMutablePointer<Int32>, waits: Bool
+) -> Int32 {
+    let result = unsafe swv_spawn(request, pidfd, waits ? nil : later)
     return result > 0 ? result : -Errno.current.rawValue
 }
 

@@ -1,6 +1,5 @@
 import CCapability
 import CLinux
-import CSeccomp
 import Glibc
 import Host
 
@@ -10,15 +9,17 @@ public enum ProcessJail {
     /// What is kept.
     public struct Settings: Sendable {
         /// The system calls that may be made.
-        public let policy: Policy
+        public let filter: SystemCallFilter
         /// Where a forbidden one is reported before the process ends: a line of JSON.
         public let report: Int32
         /// The most descriptors that may be open.
         public var descriptorLimit: UInt64 = 256
+        /// The empty room that it is to enter; nil: it has mount and network namespaces of its own, and empties the former.
+        public var room: JailRoom.Door?
 
         /// A jail.
-        public init(policy: Policy, report: Int32) {
-            self.policy = policy
+        public init(filter: SystemCallFilter, report: Int32) {
+            self.filter = filter
             self.report = report
         }
     }
@@ -26,7 +27,8 @@ public enum ProcessJail {
     /// User and group of a process that was started by root: they own nothing.
     static let nobody: UInt32 = 65534
 
-    /// Closes the jail. The process has one thread, and namespaces of its own (`Namespaces.all`, and `users` unless root started it).
+    /// Closes the jail. The process has one thread, and namespaces of its own (`Namespaces.all`, and `users` unless root started it; with a
+    /// room `Namespaces.besideRoom`).
     ///
     /// In this order, because each step needs what the next one takes: root directory, limits, identity, capabilities, no_new_privs, system
     /// calls.
@@ -36,7 +38,7 @@ public enum ProcessJail {
         do { _ = try WorkerThread(name: "first", state: true) { _, _ in }.stop() } catch {
             throw JailError("The jail cannot be closed: no thread can be started (\(error)).")
         }
-        try step("take the root directory away") { swv_empty_root() }
+        if let room = settings.room { try room.enter() } else { try step("take the root directory away") { swv_empty_root() } }
         try step("limit core files") { swv_limit(Int32(RLIMIT_CORE.rawValue), 0) }
         try step("limit descriptors") { swv_limit(Int32(RLIMIT_NOFILE.rawValue), settings.descriptorLimit) }
         // Bounding set and secure bits first, for which one needs capabilities: no exec could bring any back.
@@ -47,7 +49,7 @@ public enum ProcessJail {
         try step("drop capabilities") { dropCapabilities() }
         try step("renounce privileges") { swv_no_new_privileges() }
         try step("report violations") { swv_report_violations(settings.report) }
-        try load(settings.policy)
+        try settings.filter.load()
     }
 
     private static func step(_ what: String, _ body: () -> Int32) throws(JailError) {
@@ -69,30 +71,5 @@ public enum ProcessJail {
         guard let none = unsafe cap_init() else { return -1 }
         defer { unsafe cap_free(UnsafeMutableRawPointer(none)) }
         return unsafe cap_set_proc(none)
-    }
-
-    private static func load(_ policy: Policy) throws(JailError) {
-        guard let filter = unsafe seccomp_init(swv_seccomp_trap()) else {
-            throw JailError("The jail cannot be closed: the host has no room for a system call filter.")
-        }
-        defer { unsafe seccomp_release(filter) }
-        for rule in policy.rules {
-            let action = rule.error.map { swv_seccomp_error($0) } ?? swv_seccomp_allow()
-            let result = unsafe swv_seccomp_rule(
-                filter, action, rule.number, rule.comparisons.map(\.index), rule.comparisons.map(\.mask), rule.comparisons.map(\.value),
-                UInt32(rule.comparisons.count))
-            guard result == 0 || result == -EEXIST else {
-                throw JailError("The jail cannot be closed: no rule for \(rule.name) can be made (\(Errno(rawValue: 0 - result))).")
-            }
-        }
-        // Binary search over the calls: what is most frequent need not come first.
-        _ = unsafe seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2)
-        _ = unsafe seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1)
-        // Calls by the numbers of another architecture, none of which is allowed, are reported like the others.
-        _ = unsafe seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, swv_seccomp_trap())
-        let result = unsafe seccomp_load(filter)
-        guard result == 0 else {
-            throw JailError("The jail cannot be closed: the host does not take the system call filter (\(Errno(rawValue: 0 - result))).")
-        }
     }
 }

@@ -63,6 +63,21 @@ struct ChildProcessTests {
         #expect(throws: SystemError("exec", .noEntry)) { _ = try shell("true", directory: "/nonexistent") }
     }
 
+    @Test("A child that is not waited for says in the end whether its program was executed")
+    func notWaitedFor() throws {
+        var missing = try ChildProcess(path: "/nonexistent", arguments: ["x"], waits: false)
+        try check(missing.wait(timeoutMilliseconds: 30000), .exited(127))
+        check(missing.startFailure(), SystemError("exec", .noEntry))
+        // The same code of a program's own is no failure to start it.
+        var program = try ChildProcess(path: "/bin/sh", arguments: ["sh", "-c", "exit 127"], waits: false)
+        try check(program.wait(timeoutMilliseconds: 30000), .exited(127))
+        check(program.startFailure(), nil)
+        var running = try ChildProcess(path: "/bin/sh", arguments: ["sh", "-c", "exec sleep 1000"], waits: false)
+        check(running.startFailure(), nil)
+        running.signal(SIGKILL)
+        try check(running.wait(timeoutMilliseconds: 30000), .killed(9))
+    }
+
     @Test("Its end is seen, with its code or its signal")
     func ends() throws {
         var quick = try shell("exit 7")

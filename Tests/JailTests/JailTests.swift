@@ -21,12 +21,14 @@ struct JailTests {
     }
 
     /// How a process in the jail of `kind` ended, and what was reported.
-    private func run(_ kind: String, _ index: Int32) throws -> (status: Host.ExitStatus?, report: String) {
+    private func run(_ kind: String, _ index: Int32, in room: JailRoom? = nil) throws -> (status: Host.ExitStatus?, report: String) {
         let report = try Pipe()
         let isRoot = HostFacts.isRoot
+        let own: Namespaces = isRoot ? .all : Namespaces.all.union(.users)
         var child = try ChildProcess(
             path: Self.program, arguments: ["JailProbe", kind, "\(index)", isRoot ? "root" : "user"],
-            descriptors: [InheritedDescriptor(report.writer.rawValue, as: 3)], namespaces: isRoot ? .all : Namespaces.all.union(.users))
+            descriptors: [InheritedDescriptor(report.writer.rawValue, as: 3)] + (room?.inherited(from: 4) ?? []),
+            namespaces: room == nil ? own : .besideRoom)
         let status = try child.wait(timeoutMilliseconds: 30_000)
         try report.reader.setNonBlocking()
         let bytes = (try? report.reader.readSome(4096)) ?? []
@@ -45,6 +47,39 @@ struct JailTests {
         let result = try run("block", index)
         #expect(result.status == .exited(159), "\(Self.name(index))")
         #expect(result.report.hasPrefix("{\"seccomp\":"), "\(Self.name(index)): \(result.report)")
+    }
+
+    @Test("A process that enters a room is in the same jail", .enabled(if: HostFacts.isRoot))
+    func room() throws {
+        let room = try JailRoom()
+        for kind in ["block", "net", "rng", "console"] {
+            let result = try run(kind, 0, in: room)
+            #expect(result.status == .exited(0))
+            #expect(result.report == "")
+        }
+        for index in Self.attempts.dropFirst() {
+            let result = try run("block", index, in: room)
+            #expect(result.status == .exited(159), "\(Self.name(index))")
+            #expect(result.report.hasPrefix("{\"seccomp\":"), "\(Self.name(index)): \(result.report)")
+        }
+    }
+
+    @Test("A room is empty, cannot be written to, and has no network but its own", .enabled(if: HostFacts.isRoot))
+    func emptiness() throws {
+        let room = try JailRoom()
+        let places = room.inherited(from: 7)
+        try #require(EventFD(owning: try .duplicating(inherited: places[2].source)).waitWithoutDraining(milliseconds: 10_000))
+        let enter = "nsenter --mount=/proc/self/fd/7 --net=/proc/self/fd/8"
+        func outcome(_ script: String) throws -> Host.ExitStatus? {
+            var child = try ChildProcess(path: "/bin/sh", arguments: ["sh", "-c", script], descriptors: places)
+            return try child.wait(timeoutMilliseconds: 30_000)
+        }
+        // Nothing can be executed there, because there is nothing.
+        #expect(try outcome("\(enter) /bin/true 2>/dev/null") == .exited(127))
+        // One line with a colon for each interface: that for itself.
+        #expect(try outcome("nsenter --net=/proc/self/fd/8 sh -c 'test $(grep -c : /proc/self/net/dev) = 1'") == .exited(0))
+        #expect(try outcome("test $(readlink /proc/self/fd/7) != $(readlink /proc/self/ns/mnt)") == .exited(0))
+        #expect(try outcome("test $(readlink /proc/self/fd/8) != $(readlink /proc/self/ns/net)") == .exited(0))
     }
 
     @Test("A report's number becomes a name")

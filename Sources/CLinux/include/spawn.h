@@ -28,8 +28,9 @@ struct swv_spawn {
 
 // Starts the program with the given descriptors and no others, default signal handling, in a process group of its own (Ctrl-C on the
 // terminal is not meant for it), to be killed when the calling *thread* ends. Returns its process id and stores a pidfd; -1 with errno
-// when it could not be started, errors of exec included.
-pid_t swv_spawn(const struct swv_spawn *request, int *pidfd);
+// when it could not be started. Without `report` errors of exec are among these. With it the caller goes on while the child is on its
+// way to exec, and stores a descriptor there from which an errno can be read when exec has failed, and nothing when it has not.
+pid_t swv_spawn(const struct swv_spawn *request, int *pidfd, int *report);
 
 int swv_pidfd_signal(int pidfd, int signal);
 // waitid(P_PIDFD): 1 and code and status (as in siginfo_t) when the child has ended, 0 when it has not, -1 with errno.

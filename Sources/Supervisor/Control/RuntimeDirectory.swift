@@ -86,8 +86,10 @@ public final class RuntimeDirectory: Sendable {
             let lock = try OwnedDescriptor.openPrivateFile(lockPath)
             if try lock.lockFile(exclusive: true) {
                 guard lock.isFile(at: lockPath) else { return nil }
-                try lock.resize(to: 0)
-                _ = try lock.write(Array("\(RuntimeRoots.processID)\n".utf8).span.untyped)
+                let text = Array("\(RuntimeRoots.processID)\n".utf8)
+                // In this order: an empty file gives its block back, which can take a file system milliseconds.
+                _ = try lock.write(text.span.untyped)
+                try lock.resize(to: UInt64(text.count))
                 return lock
             }
             holder = RuntimeState.pid(in: lock)

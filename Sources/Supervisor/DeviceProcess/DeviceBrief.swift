@@ -1,11 +1,11 @@
 import Devices
 import Host
-import Schema
+package import Schema
 import Virtio
 import Virtqueue
 
 /// What a device's process is told before it begins: on a memory file that it inherits.
-struct DeviceBrief {
+package struct DeviceBrief {
     /// The device, as in `vm.json` with every default filled in.
     let device: JSONValue
     /// The VM's name, of which MAC addresses are derived.
@@ -31,7 +31,7 @@ struct DeviceBrief {
         static let device: Int32 = 7
     }
 
-    init(
+    package init(
         _ device: JSONValue, vmName: String, hasUserNamespace: Bool, isOwn: Bool, isVDUSE: Bool = false, log: LogSettings,
         policy: String? = nil
     ) {

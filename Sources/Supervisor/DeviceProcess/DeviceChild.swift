@@ -1,9 +1,9 @@
-import Host
+package import Host
 import Schema
 import Synchronization
 
 /// A device's process, as its supervisor has it. It ends with this object.
-final class DeviceChild: Sendable {
+package final class DeviceChild: Sendable {
     private let process: JailedProcess
     /// The end of a pipe whose other end stays open for as long as I/O of the process is under way.
     private let witness: OwnedDescriptor
@@ -17,8 +17,8 @@ final class DeviceChild: Sendable {
 
     /// Starts the process of a device that `brief` describes. It inherits `socket`, on which front-ends come, and the device's descriptors.
     /// Call it on a thread that lives as long as the process shall.
-    init(
-        _ brief: DeviceBrief, id: String, program: String = ProgramFile.running, socket: borrowing OwnedDescriptor,
+    package init(
+        _ brief: DeviceBrief, id: String, program: String, socket: borrowing OwnedDescriptor,
         _ descriptors: borrowing PassedDescriptors
     ) throws(VMError) {
         let pipe = try VMError.host("make a pipe") { () throws(SystemError) in try Pipe() }
@@ -104,7 +104,7 @@ final class DeviceChild: Sendable {
     func hangUp() { process.hangUp() }
 
     /// Kills the process, which cannot be trusted to end by itself.
-    func kill(hangs: Bool) { process.kill(hangs: hangs) }
+    package func kill(hangs: Bool = false) { process.kill(hangs: hangs) }
 
     /// Waits until none of the ended process's I/O is under way any more; false when that takes longer than `milliseconds`.
     func waitUntilSettled(milliseconds: Int64) -> Bool {

@@ -48,12 +48,13 @@ public enum DeviceProcess {
             service = SocketService(DeviceSocket(raw, isListening: isListening), isOwn: isOwn, logger: logger)
         }
         let stop = try EventFD()
-        let given = try brief.policy.map { (text) throws(JailError) in try Policy(text, name: "policy") }
-        guard let policy = try given ?? Policy.builtIn("\(device.deviceType)") else {
+        let given = try brief.policy.map { (text) throws(JailError) in try SystemCallFilter(try Policy(text, name: "policy")) }
+        guard let filter = given ?? SystemCallFilter.builtIn("\(device.deviceType)") else {
             throw DeviceError("No policy is known for \(device.deviceType).")
         }
-        try ProcessJail.close(
-            ProcessJail.Settings(policy: policy, report: DeviceBrief.Descriptor.control), inUserNamespace: brief.hasUserNamespace)
+        var jail = ProcessJail.Settings(filter: filter, report: DeviceBrief.Descriptor.control)
+        jail.room = JailedProcess.inheritedDoor
+        try ProcessJail.close(jail, inUserNamespace: brief.hasUserNamespace)
         device.onDeviceSandboxed()
         // The first byte that anybody but the supervisor could have written is read after this.
         let listener = try control.listen(

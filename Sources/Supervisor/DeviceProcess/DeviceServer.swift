@@ -86,7 +86,7 @@ public struct DeviceServer: Sendable {
     ) throws(VMError) -> DeviceChild {
         // Our copy is closed with this: a node of VDUSE is to be open in one process.
         guard let socket = socket.take() else { throw VMError(.failure, "There is nothing to serve on.") }
-        let child = try DeviceChild(brief, id: settings.id, socket: socket, descriptors)
+        let child = try DeviceChild(brief, id: settings.id, program: ProgramFile.running, socket: socket, descriptors)
         try child.waitUntilReady(id: settings.id)
         return child
     }

@@ -25,10 +25,16 @@ final class JailedProcess: Sendable {
         var end: End?
     }
 
+    /// The empty room of all processes that this one starts; nil where only each for itself can make namespaces.
+    private static let room = HostFacts.isRoot ? try? JailRoom() : nil
+    /// Where a process finds what it needs to enter it, if it is to; higher than what it inherits beside that.
+    private static let door: Int32 = 60
+
     /// Where the process finds its end of the socket.
     static let control: Int32 = 3
     /// Its process id.
     let processID: Int32
+    private let purpose: String
     /// Becomes readable when the process ends.
     let endDescriptor: Int32
     private let socket: OwnedDescriptor
@@ -37,32 +43,41 @@ final class JailedProcess: Sendable {
     private let fault = Mutex<String?>(nil)
 
     /// Starts a program of ours. It inherits `descriptors`, standard error, and its end of the socket. `purpose` is what it is for, with which a
-    /// sentence can begin. Call it on a thread that lives as long as the process shall: a child ends with the thread that started it.
+    /// sentence can begin. This does not wait until the program is executed: that it cannot be is how the process ends. Call it on a thread
+    /// that lives as long as the process shall: a child ends with the thread that started it.
     init(program: String, arguments: [String], purpose: String, _ descriptors: [InheritedDescriptor]) throws(VMError) {
         let pair = try VMError.host("make a socket") { () throws(SystemError) in try SocketPair() }
         let nowhere = try VMError.host("open /dev/null") { () throws(SystemError) in try OwnedDescriptor.open("/dev/null", flags: O_RDWR) }
-        let inherited = [
+        var inherited = [
             InheritedDescriptor(nowhere.rawValue, as: 0), InheritedDescriptor(nowhere.rawValue, as: 1), InheritedDescriptor(2, as: 2),
             InheritedDescriptor(pair.second.rawValue, as: Self.control),
         ]
+        inherited += descriptors
         let isOrdinary = !HostFacts.isRoot
+        // A device that has more than anybody's gets namespaces of its own.
+        let room = inherited.allSatisfy { $0.target < Self.door } ? Self.room : nil
+        if let room { inherited += room.inherited(from: Self.door) }
         let child: ChildProcess
         do {
             child = try ChildProcess(
-                path: program, arguments: arguments, environment: [], descriptors: inherited + descriptors,
-                namespaces: isOrdinary ? Namespaces.all.union(.users) : .all)
+                path: program, arguments: arguments, environment: [], descriptors: inherited,
+                namespaces: isOrdinary ? Namespaces.all.union(.users) : room == nil ? .all : .besideRoom, waits: false)
         } catch {
             let remedy =
                 isOrdinary
                 ? "; an ordinary user needs user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)" : ""
             throw VMError(.host, "\(purpose) cannot be started (\(error))\(remedy).")
         }
+        self.purpose = purpose
         processID = child.processID
         endDescriptor = child.descriptor.rawValue
         socket = try VMError.host("keep a socket") { () throws(SystemError) in try pair.first.duplicate() }
         state = Mutex(State(child: child))
         try VMError.host("use a socket") { () throws(SystemError) in try socket.setNonBlocking() }
     }
+
+    /// The way into the room that this process is to enter; nil when it has namespaces of its own.
+    static var inheritedDoor: JailRoom.Door? { JailRoom.Door(inheritedFrom: door) }
 
     /// Becomes readable when the process has said something.
     var socketDescriptor: Int32 { socket.rawValue }
@@ -135,6 +150,7 @@ final class JailedProcess: Sendable {
             if var child = state.child.take() {
                 if let ended = try? child.wait(timeoutMilliseconds: grace) {
                     status = ended
+                    if let failure = child.startFailure() { state.error = "\(purpose) cannot be started (\(failure))." }
                 } else {
                     if grace > 0 { fault.withLock { $0 = $0 ?? "did not end in time" } }
                     status = child.terminate(graceMilliseconds: 0)

@@ -16,9 +16,10 @@ public enum MachineProcess {
     }
 
     /// A policy that the supervisor has read from a file of the user's.
-    private static func inheritedPolicy() throws -> Policy {
+    private static func inheritedFilter() throws -> SystemCallFilter {
         let file = try OwnedDescriptor.adopting(inherited: RemoteMachine.Descriptor.policy)
-        return try Policy(String(decoding: try file.readWhole(limit: mostPolicy), as: UTF8.self), name: "policy")
+        let text = String(decoding: try file.readWhole(limit: mostPolicy), as: UTF8.self)
+        return try SystemCallFilter(try Policy(text, name: "policy"))
     }
 
     /// More than any policy has, in bytes.
@@ -48,6 +49,7 @@ public enum MachineProcess {
             log.makeHandler(label: label) { control.offer(["device": .string($0), "complaint": .string($1)]) }
         }
         ignoreBrokenPipes()
+        makeRoomForDescriptors(512)
         let channels = MachineServer.Channels(
             commands: try ServedChannel(inherited: RemoteMachine.Descriptor.commands),
             devices: try ServedChannel(inherited: RemoteMachine.Descriptor.devices),
@@ -55,10 +57,11 @@ public enum MachineProcess {
         // What cannot be had later.
         let pageTables = try OwnedDescriptor.pageTables()
         prepareProcessForVirtualCPUs()
-        guard let policy = try arguments[4] == "own" ? inheritedPolicy() : Policy.builtIn("vmm") else {
+        guard let filter = try arguments[4] == "own" ? inheritedFilter() : SystemCallFilter.builtIn("vmm") else {
             throw VMError(.failure, "There is no policy for a machine.")
         }
-        var jail = ProcessJail.Settings(policy: policy, report: JailedProcess.control)
+        var jail = ProcessJail.Settings(filter: filter, report: JailedProcess.control)
+        jail.room = JailedProcess.inheritedDoor
         jail.descriptorLimit = min(mostDescriptors, HostFacts.descriptorLimit)
         try ProcessJail.close(jail, inUserNamespace: arguments[3] == "user")
         // The first byte that anybody but the supervisor could have written is read after this.

@@ -42,6 +42,7 @@ public struct VMRunner: Sendable {
         let start = try start()
         let configuration = start.file.configuration
         ignoreBrokenPipes()
+        makeRoomForDescriptors(512)
         let signals = try VMError.host("block signals") { () throws(SystemError) in
             try SignalEvents([SIGTERM, SIGINT, SIGHUP, SIGWINCH])
         }
