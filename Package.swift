@@ -159,5 +159,8 @@ let package = Package(
         .executableTarget(
             name: "StorageBenchmark", dependencies: ["Virtqueue", "Host", "GuestMemory", "Virtio", "Devices", "VhostUser"],
             path: "Tests/Benchmarks/StorageBenchmark", swiftSettings: strict),
+        .executableTarget(
+            name: "SpawnBenchmark", dependencies: ["Virtqueue", "Host", "Schema", "Supervisor"], path: "Tests/Benchmarks/SpawnBenchmark",
+            swiftSettings: strict),
     ]
 )

@@ -8,6 +8,7 @@ enum Bench {
                Bench commands [--runs N] [--before SCRIPT] :: FIGURE/NAME COMMAND… [:: FIGURE/NAME COMMAND…]…
                Bench talk [--runs N] [--pause MS] :: FIGURE/NAME SOCKET REQUEST ANSWER [:: FIGURE/NAME SOCKET REQUEST ANSWER]…
                Bench memory [--machines N] [--rounds N] [--ram MIB] :: NAME COMMAND… [:: NAME COMMAND…]…
+               Bench copy FILE
                Bench report [--json]
 
           start    milliseconds from just before a program's start to its first byte, or to TEXT, on standard output
@@ -16,6 +17,7 @@ enum Bench {
                    the requests in the order given, again and again, MS apart; the figure '-' is sent and not reported
           memory   KiB of its memory outside guest RAM, private and proportional, while N of it are alive after their first byte;
                    in the command @N@ stands for the number of the one that is started
+          copy     copies what a sparse file has into a memory file, and prints a line: what restoring RAM is compared with
           report   reads the lines that the others print from standard input and prints the table
         """
 
@@ -30,6 +32,9 @@ enum Bench {
             case "commands": try measureCommands(try Options(arguments))
             case "talk": try measureTalk(try Options(arguments))
             case "memory": try measureMemory(try Options(arguments))
+            case "copy":
+                guard let path = arguments.popFirst() else { throw BenchError(usage) }
+                try copyToMemory(path)
             case "report": try report(json: arguments.first == "--json")
             default: throw BenchError(usage)
             }

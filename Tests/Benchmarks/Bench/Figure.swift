@@ -28,6 +28,7 @@ struct Figure {
         Figure(
             id: "first-byte", title: "start to a guest's first byte", unit: "ms", most: 2.5, bound: Bound(times: 0.07, subject: "qemu")),
         Figure(id: "first-byte-jailed", title: "the same, with three devices in processes", unit: "ms", most: 10),
+        Figure(id: "spawn", title: "jailed device: spawn to its first answer", unit: "ms", most: 5),
         Figure(id: "userspace", title: "start to guest userspace, in the lab", unit: "ms", bound: Bound(times: 0.55, subject: "qemu")),
         Figure(id: "sleep", title: "sleep, by socket", unit: "ms", most: 2),
         Figure(id: "wake", title: "wake, by socket", unit: "ms", most: 2),
@@ -44,6 +45,12 @@ struct Figure {
         Figure(
             id: "restore-8192", title: "restore to first output, 8 GiB", unit: "ms", most: 5,
             bound: Bound(times: 1.5, subject: "swvmm", figure: "restore-128")),
+        Figure(
+            id: "restore-copy-256", title: "restore of 256 MiB with devices in processes", unit: "ms",
+            bound: Bound(times: 1.2, subject: "copy")),
+        Figure(
+            id: "restore-copy-1024", title: "restore of 1 GiB with devices in processes", unit: "ms",
+            bound: Bound(times: 1.2, subject: "copy")),
         Figure(id: "private", title: "private memory outside guest RAM", unit: "KiB", most: 1024),
         Figure(id: "proportional", title: "proportional memory outside guest RAM", unit: "KiB"),
         Figure(id: "private-device", title: "private memory of a device's process", unit: "KiB", most: 1536),
