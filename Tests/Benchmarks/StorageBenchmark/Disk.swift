@@ -87,7 +87,7 @@ final class Disk {
     /// Keeps `depth` requests with the back-end for a while, and then waits for the last of them.
     func run(_ load: Load, milliseconds: Int) throws(StorageError) -> Sample {
         do {
-            let before = try processorTime()
+            let before = try subject.processorTime()
             let clock = SuspendingClock()
             let start = clock.now
             let end = start + .milliseconds(milliseconds)
@@ -107,7 +107,7 @@ final class Disk {
             let (seconds, attoseconds) = (clock.now - start).components
             return Sample(
                 requests: requests, nanoseconds: UInt64(seconds * 1_000_000_000 + attoseconds / 1_000_000_000),
-                processorNanoseconds: try processorTime() - before)
+                processorNanoseconds: try subject.processorTime() - before)
         } catch {
             throw StorageError("\(subject.name), \(load.name): \((error as? StorageError)?.message ?? "\(error)")")
         }
@@ -156,12 +156,6 @@ final class Disk {
         if position + length > blocks { position = 0 }
         defer { position += length }
         return position
-    }
-
-    private func processorTime() throws(SystemError) -> UInt64 {
-        var total: UInt64 = 0
-        for process in subject.processes { total += try ProcessorTime.nanoseconds(of: process) }
-        return total
     }
 }
 

@@ -31,7 +31,7 @@ func printTable(_ results: [Result], _ options: Options) {
 }
 
 private func row(_ cells: [String]) -> String {
-    let widths = [12, 12, 12, 6, 10, 16, 6]
+    let widths = [12, 16, 12, 6, 10, 16, 6]
     var line = ""
     for (index, (cell, width)) in zip(cells, widths).enumerated() {
         let padding = String(repeating: " ", count: max(0, width - cell.count))
