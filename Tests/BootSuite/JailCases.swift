@@ -234,6 +234,12 @@ private func jailCase(
 /// What every process that sees what a guest writes is like, from outside.
 private func checkTable(_ vm: TickingVM, _ scratch: Scratch) throws {
     let isRoot = getuid() == 0
+    // Nobody shares one of these; the empty root directory and the network without connections may be everybody's.
+    let everybody = try ([JailedVM.machine] + JailedVM.devices).map { "\(try JailedVM.process(of: $0, scratch))" }
+    for space in ["pid", "ipc", "uts", "cgroup"] {
+        let count = "for p in \(everybody.joined(separator: " ")); do readlink /proc/$p/ns/\(space); done | sort -u | wc -l"
+        guard Command.shell(count) == "\(everybody.count)" else { throw TickingVM.Failure("processes share a \(space) namespace") }
+    }
     for device in [JailedVM.machine] + JailedVM.devices {
         let process = try JailedVM.process(of: device, scratch)
         func expect(_ what: String, _ script: String, _ expected: String) throws {

@@ -15,10 +15,10 @@ func copyToMemory(_ path: String) throws(BenchError) {
             _ = lseek(target.rawValue, off_t(run.lowerBound), SEEK_SET)
             var position = run.lowerBound
             while position < run.upperBound {
-                let count = min(buffer.count, Int(run.upperBound - position))
-                var span = buffer.mutableSpan.extracting(..<count)
+                var span = buffer.mutableSpan
                 var bytes = span.untyped
-                let read = try source.read(into: &bytes, at: position)
+                // At the end it may be zeros of the hole behind.
+                let read = min(try source.read(into: &bytes, at: position), Int(run.upperBound - position))
                 guard read > 0, try target.write(buffer.span.extracting(..<read).untyped) == read else {
                     throw SystemError("copy", .inputOutput)
                 }
