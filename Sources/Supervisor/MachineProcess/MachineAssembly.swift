@@ -179,7 +179,7 @@ private struct Parts {
         if brief.configuration.onCrash == .restart { profile.recovery = KeptDevice.recovery }
         let logger = Logger(label: "swvmm.\(settings.id)")
         let (id, lost) = (settings.id, lost)
-        let events = FrontendEvents { _ in lost(id) }
+        let events = FrontendEvents { lost(id, $0.kind == .silence) }
         do {
             let frontend = try VhostUserFrontend(socket, profile, events: events)
             frontends[id] = frontend
