@@ -195,7 +195,9 @@ final class LoadedRun {
             context += disk?.complaints ?? []
             context += lines(machine?.complaints ?? "", last: 5).map { "stderr: \($0)" }
             context += lines(Command.shell("cat \(scratch.path)/serial.log") ?? "", last: 10).map { "serial: \($0)" }
-            report.note("\(group): \(load.name): \(name)", (error as? Failure)?.reason ?? (error as? PeerFailure)?.reason ?? "\(error)", context: context)
+            report.note(
+                "\(group): \(load.name): \(name)", (error as? Failure)?.reason ?? (error as? PeerFailure)?.reason ?? "\(error)",
+                context: context)
             throw error
         }
     }

@@ -5,7 +5,8 @@ import Host
 func vdpaCases(_ options: Options) -> [TestCase] {
     var cases: [TestCase] = []
     let guests: [(VdpaServer, String, Bool, String)] = [
-        (.daemon, "pci", false, "6.12"), (.ours, "pci", false, "6.12"), (.ours, "mmio", true, "6.12"), (.daemon, "mmio", false, "6.1-cloud"),
+        (.daemon, "pci", false, "6.12"), (.ours, "pci", false, "6.12"), (.ours, "mmio", true, "6.12"),
+        (.daemon, "mmio", false, "6.1-cloud"),
     ]
     for (server, transport, packed, kernel) in options.complete ? guests : Array(guests.prefix(3)) {
         var load = LoadedGuest(kernel: kernel, transport: transport, packed: packed, cpus: 1)

@@ -23,7 +23,11 @@ final class VdpaDisk {
     ) throws {
         self.name = name
         self.server = server
-        guard Command.shell("modprobe -a vduse vhost_vdpa virtio_vdpa virtio_blk ext4 loop") != nil else { throw PeerFailure("the lab lacks vDPA") }
+        // What an earlier server has left under the name is no device any more as soon as this one is there.
+        let old = Command.shell("stat -c %i-%Z /dev/vduse/\(name)")
+        guard Command.shell("modprobe -a vduse vhost_vdpa virtio_vdpa virtio_blk ext4 loop") != nil else {
+            throw PeerFailure("the lab lacks vDPA")
+        }
         switch server {
         case .daemon:
             guard let program = findProgram("qemu-storage-daemon") else { throw PeerFailure("there is no qemu-storage-daemon") }
@@ -40,15 +44,22 @@ final class VdpaDisk {
                     "device", "block", "--vduse", name, "path=\(image)", "serial=\(serial)", "queues=\(queues)", "packedRing=\(packed)",
                 ])
         }
-        try attach()
+        try attach(unlike: old)
     }
 
-    /// `vdpa dev add`.
-    func attach() throws {
+    /// `vdpa dev add`, as soon as there is another node than the old one.
+    private func attach(unlike old: String?) throws {
         let deadline = MonotonicTime.now + peerPatience
+        while let old, Command.shell("stat -c %i-%Z /dev/vduse/\(name)") == old {
+            try expectAlive()
+            guard MonotonicTime.now < deadline else { throw PeerFailure("\(server.rawValue): an old device stays", context: complaints) }
+            _ = usleep(50_000)
+        }
         while !pathExists("/dev/vduse/\(name)") || Command.shell("vdpa dev add name \(name) mgmtdev vduse") == nil {
             try expectAlive()
-            guard MonotonicTime.now < deadline else { throw PeerFailure("\(server.rawValue): there is no vDPA device", context: complaints) }
+            guard MonotonicTime.now < deadline else {
+                throw PeerFailure("\(server.rawValue): there is no vDPA device", context: complaints)
+            }
             _ = usleep(50_000)
         }
         isAttached = true
@@ -80,7 +91,8 @@ final class VdpaDisk {
             if let path = Command.shell(look), path.hasPrefix("/dev/") { return path }
             try expectAlive()
             guard MonotonicTime.now < deadline else {
-                throw PeerFailure("no disk with serial \(serial) appears", context: complaints + lines(Command.shell("dmesg | tail -n 5") ?? ""))
+                throw PeerFailure(
+                    "no disk with serial \(serial) appears", context: complaints + lines(Command.shell("dmesg | tail -n 5") ?? ""))
             }
             _ = usleep(50_000)
         }

@@ -88,6 +88,14 @@ struct ConfigurationTests {
                 ["boot": ["kernel": "k"], "memory": ["size": 0]],
                 "memory.size: expected a size from 16M to 1T such as \"512M\", a multiple of 2M, found 0."
             ),
+            (
+                ["boot": ["kernel": "k"], "devices": [["id": "d", "type": "block", "backend": ["vhostVdpa": "v"], "readOnly": true]]],
+                "devices[0].readOnly: that is the back-end's to decide."
+            ),
+            (
+                ["boot": ["kernel": "k"], "devices": [["id": "n", "type": "net", "backend": ["vhostVdpa": "v"], "mtu": 1500]]],
+                "devices[0].mtu: that is the back-end's to decide."
+            ),
             (["boot": ["kernel": "k"], "cpus": ["count": 0]], "cpus.count: expected an integer from 1 to 255, found 0."),
             (["boot": [:]], "boot.kernel: is missing: A Linux bzImage, or an ELF file with a PVH note or a 64-bit entry."),
         ] as [(JSONValue, String)])

@@ -43,7 +43,8 @@ public struct BlockSettings: Sendable, Equatable {
     /// Reads the fields.
     public init(_ reader: ObjectReader) throws(ConfigError) {
         let path = try reader.optionalPath("path", doc: "The disk image (raw) or block device; without it, `backend` is needed.")
-        let remote = try reader.optionalTagged("backend", default: nil, doc: "Where the disk is, if it is no image here.", [.vhostUser, .vhostVdpa])
+        let remote = try reader.optionalTagged(
+            "backend", default: nil, doc: "Where the disk is, if it is no image here.", [.vhostUser, .vhostVdpa])
         reader.declareExactlyOne(of: ["path", "backend"])
         let foreign = remote?.vhostUserPath.map { Source.vhostUser($0) } ?? remote?.vhostVdpaPath.map { .vhostVdpa($0) }
         switch (path, foreign) {

@@ -57,7 +57,7 @@ public struct NetworkSettings: Sendable, Equatable {
         offloads = try reader.bool("offloads", default: true, doc: "Offer checksum and segmentation offloads where the back-end can.")
         if case .vhostVdpa = backend {
             for (key, isSaid) in [("mac", mac != nil), ("mtu", mtu != nil), ("offloads", !offloads)] where isSaid {
-                throw reader.error(key, "that is the vDPA device's to decide.")
+                throw reader.error(key, "that is the back-end's to decide.")
             }
         }
         if queuePairs > 1 {

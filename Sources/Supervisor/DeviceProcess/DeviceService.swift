@@ -34,7 +34,9 @@ struct VDUSEService: DeviceService {
     private let settings: DeviceSettings
     private let logger: Logger
 
-    init(_ node: VDUSENode, _ settings: DeviceSettings, logger: Logger) { (self.node, self.settings, self.logger) = (node, settings, logger) }
+    init(_ node: VDUSENode, _ settings: DeviceSettings, logger: Logger) {
+        (self.node, self.settings, self.logger) = (node, settings, logger)
+    }
 
     func serve(_ device: any VirtioDevice, stop: EventFD) -> (any Error)? {
         let logger = logger

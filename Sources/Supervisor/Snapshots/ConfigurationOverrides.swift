@@ -62,9 +62,10 @@ extension VMConfiguration {
     func pinned(_ document: JSONValue) -> JSONValue {
         guard case .object(var members) = document, case .array(var elements)? = members["devices"] else { return document }
         for (index, settings) in devices.enumerated() where elements.indices.contains(index) {
-            guard case .network(let network) = settings.kind, network.mac == nil, case .object(var device) = elements[index] else {
-                continue
-            }
+            // A vDPA device has an address of its own, and no other can be set beside it.
+            guard case .network(let network) = settings.kind, network.mac == nil, settings.vhostVdpaPath == nil,
+                case .object(var device) = elements[index]
+            else { continue }
             device["mac"] = .string("\(MACAddress(derivedFrom: "\(name)/\(settings.id)"))")
             elements[index] = .object(device)
         }

@@ -59,7 +59,8 @@ public final class VhostVdpa: Sendable {
         try asked { () throws(SystemError) in try kernel.setStatus(wanted.rawValue) }
         let found = try status()
         guard found.isSuperset(of: bits) else {
-            let what = bits == .featuresOK ? "The device cannot work with the features that were negotiated" : "The device did not take its status"
+            let what =
+                bits == .featuresOK ? "The device cannot work with the features that were negotiated" : "The device did not take its status"
             throw VdpaError(.refused, "\(what) (wrote \(wanted.rawValue), read \(found.rawValue)).")
         }
     }

@@ -172,7 +172,9 @@ struct VhostVdpaTests {
         }
         #expect(inner == .busy)
         kernel.change { $0.calls = [] }
-        #expect(kind { () throws(VdpaError) in try vdpa.withBatch { () throws(VdpaError) in try vdpa.dmaMap(memory.range, at: 0) } } == .overlap)
+        #expect(
+            kind { () throws(VdpaError) in try vdpa.withBatch { () throws(VdpaError) in try vdpa.dmaMap(memory.range, at: 0) } } == .overlap
+        )
         #expect(kernel.look { $0.calls } == ["BATCH_BEGIN", "MAP", "BATCH_END"])
         try vdpa.withBatch { () throws(VdpaError) in try vdpa.dmaMap(memory.range, at: 0x10_0000) }
     }
