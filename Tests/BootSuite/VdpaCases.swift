@@ -76,15 +76,19 @@ private func hostDisk(_ server: VdpaServer, _ packed: Bool, _ options: Options, 
 /// What `swvmm run` says to nodes that are no use.
 private func badNodes(_ options: Options, _ scratch: Scratch) throws {
     let image = "\(scratch.path)/disk.img"
-    _ = try shell("truncate -s 16M \(image)")
+    // Where an ordinary user can read them.
+    let (program, kernel) = ("\(scratch.path)/swvmm", "\(scratch.path)/kernel")
+    _ = try shell(
+        "truncate -s 16M \(image) && cp \(options.swvmm) \(program) && cp -L \(options.guests)/6.12 \(kernel) && chmod 755 \(scratch.path) \(program) \(kernel)"
+    )
     let disk = try VdpaDisk(.daemon, options, image: image)
     defer { disk.kill() }
     let node = try disk.node()
     func expect(_ name: String, _ device: String, _ words: [String], prefix: [String] = []) throws {
-        var vm = VMFile(kernel: "\(options.guests)/6.12")
+        var vm = VMFile(kernel: kernel)
         vm.devices = ["\"id\": \"d\", \(device)"]
         let path = scratch.write("vm.json", vm.text)
-        let result = Command.run(prefix + [options.swvmm, "run", "--config", path], seconds: 120)
+        let result = Command.run(prefix + [program, "run", "--config", path], seconds: 120)
         let said = result.errors
         guard let status = result.status, status != .exited(0) else { throw PeerFailure("\(name): the VM has run") }
         for word in words where said.firstRange(of: word) == nil {
@@ -105,10 +109,10 @@ private func badNodes(_ options: Options, _ scratch: Scratch) throws {
     let holder = try OwnedDescriptor.open(node, flags: O_RDWR)
     try expect("busy", block(node), [node, "busy", "another process uses the device"])
     _ = consume holder
-    _ = try shell("chmod 600 \(node) && chmod 755 \(scratch.path)")
+    _ = try shell("chmod 600 \(node)")
     try expect(
         "no permission", block(node), [node, "Permission denied", "give yourself access"],
-        prefix: ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "env", "XDG_RUNTIME_DIR=/nonexistent"])
+        prefix: ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "env", "-u", "XDG_RUNTIME_DIR"])
     try disk.end()
 }
 
