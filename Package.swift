@@ -103,7 +103,8 @@ let package = Package(
 
         // What drivers of the host are held to, over any transport.
         .target(
-            name: "DriverSupport", dependencies: ["Virtqueue", "Host", "Virtio", "VirtioDriver", "TestSupport"], path: "Tests/DriverSupport",
+            name: "DriverSupport", dependencies: ["Virtqueue", "Host", "Virtio", "VirtioDriver", "TestSupport"],
+            path: "Tests/DriverSupport",
             swiftSettings: strict),
 
         // What tries to break out of a jail.
@@ -128,7 +129,10 @@ let package = Package(
             "DevicesTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "TestSupport"]),
         tests(
             "VirtioDriverTests",
-            of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "VirtioDriver", "DriverSupport", "TestSupport"]),
+            of: [
+                "Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "VirtioDriver", "DriverSupport",
+                "TestSupport",
+            ]),
         tests("VirtualMachineTests", of: ["Virtqueue", "Host", "Virtio", "Devices", "Machine", "VirtualMachine"]),
         tests("SnapshotTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Hypervisor", "Snapshot", "TestSupport"]),
         tests(

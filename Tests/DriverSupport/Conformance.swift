@@ -6,10 +6,14 @@ public import Virtqueue
 
 /// What is negotiated.
 public struct Terms: Sendable, CustomStringConvertible {
+    /// VIRTIO_F_RING_PACKED.
     public var packed = false
+    /// VIRTIO_F_INDIRECT_DESC.
     public var indirect = false
+    /// VIRTIO_F_EVENT_IDX.
     public var eventIndex = false
 
+    /// Split rings, and no more, unless it says otherwise.
     public init(packed: Bool = false, indirect: Bool = false, eventIndex: Bool = false) {
         self.packed = packed
         self.indirect = indirect
@@ -31,6 +35,7 @@ public struct Terms: Sendable, CustomStringConvertible {
     /// What of it a device that offers `features` gives.
     public var ring: RingFeatures { RingFeatures(format: packed ? .packed : .split, indirect: indirect, eventIndex: eventIndex) }
 
+    /// In a few words.
     public var description: String {
         "\(packed ? "packed" : "split")\(indirect ? ", indirect" : "")\(eventIndex ? ", event index" : "")"
     }
@@ -38,7 +43,9 @@ public struct Terms: Sendable, CustomStringConvertible {
 
 /// A check that was not met.
 public struct ConformanceFailure: Error, CustomStringConvertible {
+    /// What was found.
     public let description: String
+    /// Wraps a sentence.
     public init(_ description: String) { self.description = description }
 }
 
