@@ -55,12 +55,20 @@ test-jail: deps-peers ## Run the representative tests of devices in jailed proce
 soak-jail: deps-peers ## Run boots, cycles and kills with every device in a jailed process
 	@Tests/run soak-jail
 
+.PHONY: test-driver
+test-driver: deps ## Run the representative tests of drivers and of vDPA alone
+	@Tests/run test-driver
+
+.PHONY: soak-driver
+soak-driver: deps ## Run all of them
+	@Tests/run soak-driver
+
 .PHONY: fuzz
 fuzz: deps ## Feed vhost-user with what a fuzzer thinks up, a minute for each part
 	@Tests/Fuzz/run
 
 .PHONY: soak
-soak: soak-boot soak-lifecycle soak-jail ## Run every long test
+soak: soak-boot soak-lifecycle soak-jail soak-driver ## Run every long test
 
 .PHONY: lab
 lab: deps ## Open a shell in the lab

@@ -148,7 +148,9 @@ let package = Package(
 
         // Runs the program from outside; `Tests/run` starts it.
         .executableTarget(
-            name: "BootSuite", dependencies: ["Virtqueue", "Host", "GuestMemory", "Virtio", "VhostUser"], path: "Tests/BootSuite",
+            name: "BootSuite",
+            dependencies: ["Virtqueue", "Host", "GuestMemory", "Virtio", "VhostUser", "Vhost", "VirtioDriver", "DriverSupport"],
+            path: "Tests/BootSuite",
             exclude: ["guest-test.sh", "guest-peers.sh"], swiftSettings: strict),
 
         // Benchmarks; `make bench` runs them.

@@ -53,7 +53,7 @@ enum BootSuite {
 
     private static func cases(_ options: Options) throws(SuiteError) -> [TestCase] {
         switch options.group {
-        case "bad-input": badInputCases(options)
+        case "bad-input": badInputCases(options) + diskToolCases(options)
         case "payload": payloadCases(options)
         case "driver": driverCases(options)
         case "lifecycle": lifecycleCases(options)
@@ -63,7 +63,7 @@ enum BootSuite {
         case "foreign": foreignCases(options)
         case "kills": killCases(options) + heldStorageCases(options)
         case "peers": peerCases(options)
-        case "vdpa": vdpaCases(options)
+        case "vdpa": vdpaCases(options) + vdpaDriverCases(options)
         case "policies": policyCases(options)
         default: throw SuiteError("unknown group '\(options.group)'\n\n\(usage)")
         }
