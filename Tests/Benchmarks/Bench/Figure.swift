@@ -22,7 +22,7 @@ struct Figure {
     /// Whether more is better, as of a rate; otherwise less is, as of a time.
     var isRate = false
 
-    static let all = machines + storage + rings
+    static let all = machines + storage + rings + layers
 
     private static let machines = [
         Figure(
@@ -64,6 +64,16 @@ struct Figure {
         Figure(id: "packed-device", title: "packed chain, device side", unit: "ns"),
         Figure(id: "packed-driver", title: "packed chain, driver side", unit: "ns"),
     ]
+
+    /// A 4 KiB read from request to answer, by a device that has nothing to do, on the driver's thread.
+    private static let layers = ["split", "packed"].flatMap { ring in
+        [("ring", "the ring alone"), ("requests", "a queue of requests"), ("block", "the block driver")].flatMap { layer, title in
+            [
+                Figure(id: "\(layer)-\(ring)-ns", title: "a read, \(ring): \(title)", unit: "ns"),
+                Figure(id: "\(layer)-\(ring)-count", title: "  in instructions", unit: "1"),
+            ]
+        }
+    }
 
     /// Of each load how much is done, and what that costs the back-end.
     private static let storage =

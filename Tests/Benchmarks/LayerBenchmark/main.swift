@@ -119,7 +119,7 @@ if arguments.count == 4, arguments[0] == "--count", let layer = Layer(rawValue: 
             let ring = packed ? "packed" : "split"
             if isJSON {
                 print(
-                    #"{"layer": "\#(layer.rawValue)", "ring": "\#(ring)", "median": \#(text(median(samples), width: 0)), "best": \#(text(samples.min() ?? 0, width: 0))}"#
+                    #"{"layer": "\#(layer.rawValue)", "ring": "\#(ring)", "runs": \#(runs), "median": \#(text(median(samples), width: 0)), "best": \#(text(samples.min() ?? 0, width: 0))}"#
                 )
             } else {
                 let name = "\(layer.rawValue), \(ring)"
