@@ -31,7 +31,7 @@ private func run(_ server: VdpaServer, packed: Bool, _ options: Options, _ scrat
     let disk = try VdpaDisk(server, options, image: image, packed: packed)
     defer { disk.kill() }
     let path = try disk.node()
-    let checks = Conformance.checks(operations: options.complete ? 2000 : 400, wraps: options.complete)
+    let checks = Conformance.checks(operations: options.complete ? 2000 : 400, wraps: options.complete, drains: server == .ours)
     let terms = Terms.all.filter { $0.packed == packed && (options.complete || ($0.indirect && $0.eventIndex)) }
     var count = 0
     for terms in terms {

@@ -55,13 +55,16 @@ public enum Conformance {
     /// What a disk must have, in bytes.
     public static let size = 8 << 20
 
-    /// The checks, by name. `operations` is how much the longest one does.
-    public static func checks(operations: Int, wraps: Bool) -> [(name: String, run: @Sendable (any VirtioTransport) throws -> Void)] {
+    /// The checks, by name. `operations` is how much the longest one does. `drains`: a device that is stopped finishes what it has begun, as it
+    /// must; qemu-storage-daemon 7.2 does not, and uses rings and memory that it was told to leave.
+    public static func checks(operations: Int, wraps: Bool, drains: Bool = true) -> [(
+        name: String, run: @Sendable (any VirtioTransport) throws -> Void
+    )] {
         var all: [(name: String, run: @Sendable (any VirtioTransport) throws -> Void)] = [
             ("requests: data", { try data($0, operations: operations) }),
             ("requests: other requests", { try others($0) }),
             ("requests: pieces", { try vectors($0) }),
-            ("requests: reset", { try reset($0) }),
+            ("requests: reset", { try reset($0, drains: drains) }),
             ("requests: memory comes and goes", { try memory($0) }),
             ("virtqueue: one at a time", { try VirtQueueConformance.single($0) }),
             ("virtqueue: data", { try VirtQueueConformance.data($0, operations: operations / 2) }),
@@ -142,7 +145,7 @@ public enum Conformance {
     }
 
     /// After a reset the device is as new, and what was in flight has no answer.
-    static func reset(_ transport: any VirtioTransport) throws {
+    static func reset(_ transport: any VirtioTransport, drains: Bool) throws {
         var data: SharedMemory?
         for round in 0..<3 {
             let driver = try BlockDriver(transport, queueSize: 32)
@@ -158,8 +161,12 @@ public enum Conformance {
             try queue.write(at: 0, from: buffer)
             try queue.read(at: 4096, into: buffer, context: 77)
             queue.submit()
+            if !drains {
+                try expect(try queue.wait(milliseconds: BlockQueue.patience), "no answer")
+                _ = try queue.nextCompletion()
+            }
             try transport.reset()
-            try expect(queue.abandon() == [77], "the request in flight is not given up")
+            try expect(queue.abandon() == (drains ? [77] : []), "the request in flight is not given up")
             do throws(DriverError) {
                 try queue.read(at: 0, into: buffer)
                 throw DriverError.refused("a queue works after the reset of its device")

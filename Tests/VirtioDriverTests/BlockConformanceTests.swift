@@ -17,6 +17,7 @@ struct BlockConformanceTests {
     }
 
     static let checks = Conformance.checks(operations: 2000, wraps: false)
+    static let daemonChecks = Conformance.checks(operations: 2000, wraps: false, drains: false)
     static let wraps = Conformance.checks(operations: 0, wraps: true).filter { $0.name.hasSuffix("counts") }
 
     static var cases: [Case] {
@@ -32,7 +33,9 @@ struct BlockConformanceTests {
     func check(_ one: Case) throws {
         let disk = try TestDisk(one.reach, one.terms)
         #expect(disk.transport.features.ring == one.terms.ring)
-        try withExtendedLifetime(disk) { try Self.checks[one.check].run(disk.transport) }
+        try withExtendedLifetime(disk) {
+            try (one.reach == .storageDaemon ? Self.daemonChecks : Self.checks)[one.check].run(disk.transport)
+        }
     }
 
     @Test("more requests than a ring index can count", arguments: [(Reach.loopback, false), (.loopback, true), (.service, false)])

@@ -88,7 +88,7 @@ struct RuntimeDirectoryTests {
     func strangers() throws {
         let root = TemporaryRoot()
         try FileManager.default.createDirectory(atPath: root.path, withIntermediateDirectories: true)
-        try FileManager.default.createSymbolicLink(atPath: "\(root.path)/link", withDestinationPath: "/tmp")
+        try FileManager.default.createSymbolicLink(atPath: "\(root.path)/link", withDestinationPath: "\(root.path)/elsewhere")
         try Data().write(to: URL(fileURLWithPath: "\(root.path)/file"))
         for (name, what) in [("link", "a symbolic link"), ("file", "a file")] {
             let error = #expect(throws: VMError.self) { try RuntimeDirectory.claim(name: name, roots: root.roots) }
