@@ -254,7 +254,14 @@ public final class VhostUserTransport: VirtioTransport {
         if let failure = connection.failure { throw .gone(failure.description) }
         if socket.isHungUp { throw .gone("The back-end has left.") }
         guard greeting.protocolFeatures.contains(.status) else { return }
-        let status = try Self.asking { () throws(VhostUserError) in try connection.number(.getStatus) }
+        let status: UInt64
+        do throws(DriverError) {
+            status = try Self.asking { () throws(VhostUserError) in try connection.number(.getStatus) }
+        } catch {
+            // One that ends closes its connections one by one.
+            if socket.isHungUp { throw .gone("The back-end has left.") }
+            throw error
+        }
         if DeviceStatus(rawValue: UInt8(truncatingIfNeeded: status)).contains(.needsReset) { throw .needsReset }
     }
 
