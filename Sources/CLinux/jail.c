@@ -45,6 +45,8 @@ int swv_make_room(int *mounts, int *network) {
 }
 
 int swv_enter_room(int mounts, int network) {
+    // Who shares its directories with another thread may not enter. The kernel lets a thread be joined before it has given them up.
+    if (unshare(CLONE_FS) != 0) return -1;
     // The network first: afterwards there is no way back to anything.
     if (setns(network, CLONE_NEWNET) != 0) return -1;
     return setns(mounts, CLONE_NEWNS);
