@@ -107,14 +107,16 @@ extension DriverTransport {
     @inlinable
     public func giveUp() { status = status | StatusBit.failed }
 
-    /// Reads several fields of the configuration space as they were at one moment (2.5.3): again, if they changed meanwhile.
+    /// Reads several fields of the configuration space as they were at one moment (2.5.3): again, if they changed meanwhile. A device that
+    /// never stops changing gets its last word after a hundred times.
     @inlinable
     public func readConsistently<Result>(_ body: (borrowing Self) -> Result) -> Result {
-        while true {
+        for _ in 0..<99 {
             let before = configurationGeneration
             let result = body(self)
             if configurationGeneration == before { return result }
         }
+        return body(self)
     }
 }
 

@@ -106,6 +106,14 @@ struct BlockBadInputTests {
         #expect(throws: DriverError.notMapped) { try disk.transport.unmap(memory) }
     }
 
+    @Test("a device that claims more than can be addressed has as much as can be")
+    func claims() {
+        let fields = BlockInformation(ConfigurationFields([UInt8](repeating: 0xff, count: BlockInformation.byteCount)))
+        #expect(fields.capacity == 1 << 62)
+        // The end of any part of it can be computed.
+        #expect(!fields.capacity.addingReportingOverflow(1 << 30).overflow)
+    }
+
     @Test("a socket with nobody behind it, and one with somebody who is silent")
     func nobody() throws {
         let silent = try SocketPair()

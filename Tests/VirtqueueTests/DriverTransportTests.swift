@@ -53,6 +53,15 @@ import Virtqueue
         #expect(transport.configuration(at: 8, as: UInt64.self) == 0x0f0e_0d0c_0b0a_beef)
     }
 
+    /// A device cannot hold its driver up by changing for ever.
+    @Test func readsThatAreNeverConsistent() {
+        let transport = Self.transport()
+        transport.generations = Array(1...1000)
+        var rounds = 0
+        transport.readConsistently { _ in rounds += 1 }
+        #expect(rounds == 100)
+    }
+
     @Test(arguments: allRingFeatures)
     func ringFeatureBits(_ features: RingFeatures) {
         #expect(RingFeatures(featureBits: features.featureBits) == features)

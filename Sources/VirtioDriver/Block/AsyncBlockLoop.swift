@@ -84,6 +84,11 @@ struct AsyncBlockLoop: ~Copyable, Sendable {
             backlog.removeAll(keepingCapacity: true)
             next = 0
         }
+        // Tasks that always find the queue full would make it grow for ever.
+        if next * 2 > backlog.count {
+            backlog.removeFirst(next)
+            next = 0
+        }
         let empty = backlog.isEmpty
         var taken = backlog
         backlog = []

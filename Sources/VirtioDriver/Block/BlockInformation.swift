@@ -5,7 +5,7 @@ public struct BlockInformation: ConfigurationLayout, Sendable, Equatable {
     /// The unit of everything that the device counts.
     public static let sector: UInt64 = 512
 
-    /// The size of the disk.
+    /// The size of the disk, less than 2⁶³: what a device claims beyond that nobody can address.
     public var capacity: UInt64
     /// The most bytes of one buffer of a request; nil: the device does not say.
     public var segmentBytes: UInt32?
@@ -29,7 +29,7 @@ public struct BlockInformation: ConfigurationLayout, Sendable, Equatable {
 
     /// Takes every field, negotiated or not; see `limited`.
     public init(_ fields: borrowing ConfigurationFields) {
-        capacity = fields.integer(at: 0, as: UInt64.self).multipliedReportingOverflow(by: Self.sector).partialValue
+        capacity = min(fields.integer(at: 0, as: UInt64.self), 1 << 53) * Self.sector
         segmentBytes = fields.integer(at: 8)
         segments = fields.integer(at: 12)
         blockSize = fields.integer(at: 20)

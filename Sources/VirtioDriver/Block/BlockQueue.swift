@@ -43,15 +43,7 @@ public struct BlockQueue: ~Copyable, Sendable {
     ///
     /// - Throws: `.unaligned`, `.beyondEnd`, `.tooLarge`, `.noData`, `.notMapped`; `.queueFull`, when completions must be taken first.
     public mutating func read(at offset: UInt64, into buffer: HostRange, context: UInt64) throws(DriverError) {
-        try check(offset, UInt64(buffer.count))
-        let limit = information.segmentBytes
-        try checkPieces(buffer.count)
-        try queue.add(BlockRequest(BlockRequest.Kind.read, sector: offset / BlockInformation.sector), context: context) {
-            (chain) throws(DriverError) in
-            try chain.appendReadable(place: BlockRequest.Part.header)
-            try chain.append(buffer, inPiecesOf: limit, isWritable: true)
-            try chain.appendWritable(place: BlockRequest.Part.status)
-        }
+        try transfer(BlockRequest.Kind.read, offset, buffer, isRead: true, context)
     }
 
     /// Reads into several buffers, in order.
@@ -64,15 +56,7 @@ public struct BlockQueue: ~Copyable, Sendable {
     /// - Throws: as `read`, and `.readOnly`.
     public mutating func write(at offset: UInt64, from buffer: HostRange, context: UInt64) throws(DriverError) {
         try checkWritable()
-        try check(offset, UInt64(buffer.count))
-        let limit = information.segmentBytes
-        try checkPieces(buffer.count)
-        try queue.add(BlockRequest(BlockRequest.Kind.write, sector: offset / BlockInformation.sector), context: context) {
-            (chain) throws(DriverError) in
-            try chain.appendReadable(place: BlockRequest.Part.header)
-            try chain.append(buffer, inPiecesOf: limit, isWritable: false)
-            try chain.appendWritable(place: BlockRequest.Part.status)
-        }
+        try transfer(BlockRequest.Kind.write, offset, buffer, isRead: false, context)
     }
 
     /// Writes several buffers, in order.
@@ -156,6 +140,19 @@ public struct BlockQueue: ~Copyable, Sendable {
         guard let limit = information.segmentBytes, limit > 0 else { return }
         let pieces = (UInt64(count) + UInt64(limit) - 1) / UInt64(limit)
         if let most = information.segments, pieces > UInt64(most) { throw .tooLarge(UInt64(count), limit: UInt64(most) * UInt64(limit)) }
+    }
+
+    private mutating func transfer(
+        _ kind: UInt32, _ offset: UInt64, _ buffer: HostRange, isRead: Bool, _ context: UInt64
+    ) throws(DriverError) {
+        try check(offset, UInt64(buffer.count))
+        try checkPieces(buffer.count)
+        let limit = information.segmentBytes
+        try queue.add(BlockRequest(kind, sector: offset / BlockInformation.sector), context: context) { (chain) throws(DriverError) in
+            try chain.appendReadable(place: BlockRequest.Part.header)
+            try chain.append(buffer, inPiecesOf: limit, isWritable: isRead)
+            try chain.appendWritable(place: BlockRequest.Part.status)
+        }
     }
 
     private mutating func transfer(
