@@ -71,6 +71,8 @@ public struct ChildProcess: ~Copyable, Sendable {
     /// Becomes readable when it ends; for a `Poller`.
     public let descriptor: OwnedDescriptor
     private var status: ExitStatus?
+    /// It was killed, and nobody waits for it any more.
+    private var isLeft = false
     /// Where it says that it could not execute the program; nil when that is known already.
     private let report: OwnedDescriptor?
 
@@ -117,13 +119,7 @@ public struct ChildProcess: ~Copyable, Sendable {
     /// Waits until the child has ended, at most `timeoutMilliseconds` (0 looks only); nil when it still runs.
     public mutating func wait(timeoutMilliseconds: Int32) throws(SystemError) -> ExitStatus? {
         if let status { return status }
-        var poll = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
-        let ready = unsafe Glibc.poll(&poll, 1, timeoutMilliseconds)
-        if ready < 0 {
-            let failure = Errno.current
-            guard failure == .interrupted else { throw SystemError("poll", failure) }
-        }
-        status = try reap(wait: false)
+        status = try reap(within: timeoutMilliseconds)
         return status
     }
 
@@ -145,7 +141,8 @@ public struct ChildProcess: ~Copyable, Sendable {
         _ = swv_pidfd_signal(descriptor.rawValue, number)
     }
 
-    /// Asks the child to end (SIGTERM), and kills it when it has not done so in time.
+    /// Asks the child to end (SIGTERM), and kills it when it has not done so in time; nil when even that has not ended it yet, because the
+    /// kernel is doing something for it that nothing interrupts.
     public consuming func terminate(graceMilliseconds: Int32) -> ExitStatus? {
         signal(SIGTERM)
         let deadline = MonotonicTime.now + Int64(max(graceMilliseconds, 0))
@@ -155,24 +152,34 @@ public struct ChildProcess: ~Copyable, Sendable {
         }
         if status == nil {
             signal(SIGKILL)
-            status = try? reap(wait: true)
+            isLeft = true
+            status = try? reap(within: Self.mostDying)
         }
         return status
     }
 
-    private borrowing func reap(wait: Bool) throws(SystemError) -> ExitStatus? {
+    /// How long a killed child may take to go, in milliseconds.
+    private static let mostDying: Int32 = 10_000
+
+    private borrowing func reap(within milliseconds: Int32) throws(SystemError) -> ExitStatus? {
+        let deadline = MonotonicTime.now + Int64(milliseconds)
+        var poll = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
+        while unsafe Glibc.poll(&poll, 1, Int32(clamping: max(deadline - MonotonicTime.now, 0))) < 0 {
+            let failure = Errno.current
+            guard failure == .interrupted else { throw SystemError("poll", failure) }
+        }
         var code: Int32 = 0
         var value: Int32 = 0
         let raw = descriptor.rawValue
-        let result = try retryingOnInterrupt("waitid") { unsafe swv_pidfd_reap(raw, &code, &value, wait ? 1 : 0) }
+        let result = try retryingOnInterrupt("waitid") { unsafe swv_pidfd_reap(raw, &code, &value, 0) }
         guard result == 1 else { return nil }
         return code == CLD_EXITED ? .exited(value) : .killed(value)
     }
 
     deinit {
-        guard status == nil else { return }
+        guard status == nil, !isLeft else { return }
         _ = swv_pidfd_signal(descriptor.rawValue, SIGKILL)
-        _ = try? reap(wait: true)
+        _ = try? reap(within: Self.mostDying)
     }
 }
 

@@ -153,7 +153,12 @@ final class JailedProcess: Sendable {
                     if let failure = child.startFailure() { state.error = "\(purpose) cannot be started (\(failure))." }
                 } else {
                     if grace > 0 { fault.withLock { $0 = $0 ?? "did not end in time" } }
-                    status = child.terminate(graceMilliseconds: 0)
+                    guard let ended = child.terminate(graceMilliseconds: 0) else {
+                        let sentence = "process \(processID) was killed, but the kernel still holds it."
+                        state.end = End(isFailure: true, hung: true, sentence: sentence)
+                        return End(isFailure: true, hung: true, sentence: sentence)
+                    }
+                    status = ended
                 }
             }
             let end = Self.end(processID, status, violation: state.violation, error: state.error, fault: fault.withLock { $0 })

@@ -12,21 +12,25 @@ final class ServedChannel: Sendable {
 
     init(inherited raw: Int32) throws(SystemError) { stream = try MessageStream(try OwnedDescriptor.adopting(inherited: raw)) }
 
-    /// Has requests carried out until the supervisor leaves, or says what is no request; nil for one that has no answer.
+    /// Has requests carried out until the supervisor leaves; nil for one that has no answer. What is no request is refused.
     func serve(
         _ carryOut: (MachineRequest, inout PassedDescriptors) throws(MachineAssembly.Failure) -> JSONValue?
     ) {
-        while let (message, slot) = try? stream.receive(within: nil), let request = try? MachineRequest(message),
-            var descriptors = slot.take()
-        {
+        while let (message, slot) = try? stream.receive(within: nil), var descriptors = slot.take() {
             var answer: MachineAnswer?
             do throws(MachineAssembly.Failure) {
-                answer = try carryOut(request, &descriptors).map { .done($0) }
+                answer = try carryOut(try Self.request(message), &descriptors).map { .done($0) }
             } catch {
                 answer = .refused(error.error, device: error.device)
             }
             guard let answer else { continue }
             guard (try? stream.send(answer.json)) != nil else { return }
+        }
+    }
+
+    private static func request(_ message: JSONValue) throws(MachineAssembly.Failure) -> MachineRequest {
+        do throws(StateError) { return try MachineRequest(message) } catch {
+            throw MachineAssembly.Failure(VMError(.failure, "The machine's process does not understand what it is asked: \(error)"))
         }
     }
 

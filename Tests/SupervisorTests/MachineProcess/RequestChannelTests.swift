@@ -96,6 +96,25 @@ struct RequestChannelTests {
         #expect(rig.failures.seen.withLock { $0 } == [failure])
     }
 
+    @Test("What is no request is refused at once, and the next one is carried out")
+    func unknownRequest() throws {
+        let pair = try SocketPair()
+        let served = try ServedChannel(inherited: pair.second.duplicate().release())
+        let thread = try WorkerThread(name: "served", state: true) { _, _ in served.serve { (_, _) in "carried out" } }
+        let failures = Failures()
+        let channel = try RequestChannel(try pair.first.duplicate()) { failure in failures.seen.withLock { $0.append("\(failure)") } }
+        guard case .refused(let error, nil)? = channel.ask(["request": "sing"], within: 10_000) else {
+            throw StateError(path: "", expectation: "a refusal")
+        }
+        #expect(error.message.hasPrefix("The machine's process does not understand what it is asked: request: expected one of"))
+        guard case .done("carried out")? = channel.ask(MachineRequest.report.json, within: 10_000) else {
+            throw StateError(path: "", expectation: "an answer")
+        }
+        #expect(failures.seen.withLock { $0 } == [])
+        pair.first.hangUp()
+        _ = thread.stop()
+    }
+
     @Test("Signs of progress do not put an end off for ever")
     func endlessProgress() throws {
         let rig = try Rig()
