@@ -210,6 +210,12 @@ extension BadInput {
         ]
     }
 
+    /// Runs the rest as an ordinary user, in the last user namespace that there may be.
+    private static let ordinary = """
+        set -- unshare --user --map-root-user sh -c 'echo 1 >/proc/sys/user/max_user_namespaces && \
+        exec unshare --user --map-user=1000 --map-group=1000 "$@"' sh "$@"
+        """
+
     private static func host(_ options: Options) -> [BadInput] {
         func kvm(_ name: String, says: [String], _ setting: Setting) -> BadInput {
             BadInput(name: name, code: 69, says: ["/dev/kvm"] + says, setting: setting, document: { $0.text })
@@ -230,6 +236,10 @@ extension BadInput {
             BadInput(
                 name: "too few descriptors", code: 69, says: ["process of the virtual machine", "ulimit -n"],
                 setting: .without("ulimit -n 24"), document: { $0.text }),
+            BadInput(
+                name: "an ordinary user without user namespaces", code: 69,
+                says: ["process of the virtual machine", "user.max_user_namespaces"], setting: .without(ordinary),
+                document: { $0.text }),
         ]
         // Where the host's KVM runs ring 0 by an emulator that lacks it, this is the payload's first instruction.
         if Command.run([options.swvmm, "doctor"]).output.firstRange(of: "cannot run lock cmpxchg16b") != nil {

@@ -40,7 +40,7 @@ func hangCases(_ options: Options) -> [TestCase] {
             }
             try HangingVM.expectNothing(all, scratch)
         },
-        hangCase(options, "disk hangs when the guest ends the VM", words: "ticks=40") { vm, scratch in
+        hangCase(options, "disk hangs when the guest ends the VM", words: "ticks=200") { vm, scratch in
             let all = try HangingVM.processes(scratch)
             let process = try HangingVM.hang("disk", scratch)
             try HangingVM.expectEnd(.exited(0), of: vm, because: "device \"disk\": process \(process) did not answer in time")
