@@ -47,6 +47,15 @@ private func run(_ server: VdpaServer, packed: Bool, _ options: Options, _ scrat
             try disk.expectAlive()
             count += 1
         }
+        do {
+            try Conformance.reconnects(drains: server == .ours) {
+                try VhostVdpaTransport(try VhostVdpa(try OwnedDescriptor.open(path, flags: O_RDWR)), wanted: terms.wanted)
+            }
+        } catch {
+            throw PeerFailure("\(terms): drivers that follow each other: \(error)", context: disk.complaints)
+        }
+        try disk.expectAlive()
+        count += 1
     }
     try disk.end()
     return count
