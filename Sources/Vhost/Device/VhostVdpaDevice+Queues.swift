@@ -5,6 +5,22 @@ import Virtqueue
 
 // How the kernel's device is brought to where the driver's set-up is, and stopped again.
 
+extension LentQueue {
+    /// The queue as one of ours, if the kernel gives it back where it can stand.
+    func returned(_ index: Int, _ features: Features, _ memory: GuestMemory) throws(VdpaError) -> ActiveQueue {
+        do throws(QueueFault) { return try active(index, features, memory) } catch {
+            throw VdpaError(.other, "Queue \(index) stands where it cannot (\(error)).")
+        }
+    }
+
+    /// Whether the device has nothing left to do: nothing in flight, nothing available. A driver that breaks the rules is waited for by nobody.
+    func isDone(_ features: Features, _ memory: GuestMemory) throws(VdpaError) -> Bool {
+        let queue = try returned(0, features, memory)
+        guard queue.ring.inFlight == 0 else { return false }
+        do throws(QueueFault) { return try !queue.ring.hasAvailable() } catch { return true }
+    }
+}
+
 extension VhostVdpaDevice {
     /// Goes on after a suspension, or sets the device up from its beginning (virtio 1.3, 3.1.1).
     func start(_ state: inout State) throws(VdpaError) {
@@ -40,7 +56,7 @@ extension VhostVdpaDevice {
         return true
     }
 
-    private func setUp(_ index: Int, _ queue: VdpaQueue, _ state: borrowing State) throws(VdpaError) {
+    private func setUp(_ index: Int, _ queue: LentQueue, _ state: borrowing State) throws(VdpaError) {
         guard index < queueMaxSizes.count else { throw VdpaError(.outOfRange, "There is no queue \(index).") }
         guard let call = state.interrupt?.callEvent(index) else {
             throw VdpaError(.other, "The transport has no event for queue \(index).")
@@ -82,7 +98,7 @@ extension VhostVdpaDevice {
     // MARK: Stopping
 
     /// Suspends the device: where its queues stand.
-    func suspend(_ state: borrowing State, _ memory: GuestMemory) throws(VdpaError) -> [Int: VdpaQueue] {
+    func suspend(_ state: borrowing State, _ memory: GuestMemory) throws(VdpaError) -> [Int: LentQueue] {
         try vdpa.suspend()
         let format = state.features.ring.format
         var stopped = state.queues
@@ -102,7 +118,7 @@ extension VhostVdpaDevice {
     }
 
     /// Stops a device that cannot be suspended: lets it finish all there is, and resets it. No CPU of the guest runs.
-    func drain(_ state: borrowing State, _ memory: GuestMemory) throws(VdpaError) -> [Int: VdpaQueue] {
+    func drain(_ state: borrowing State, _ memory: GuestMemory) throws(VdpaError) -> [Int: LentQueue] {
         let format = state.features.ring.format
         var stopped = state.queues
         for (index, queue) in state.queues where profile.drains {

@@ -16,11 +16,11 @@ public final class VhostVdpaDevice: VirtioDevice {
         var features: Features = []
         var interrupt: Interrupt?
         var memory: GuestMemory?
-        var queues: [Int: VdpaQueue] = [:]
+        var queues: [Int: LentQueue] = [:]
         /// The RAM that the device reaches.
         var mapped: GuestMemory?
         /// The queues as they stood when the device was suspended, until it goes on or is reset.
-        var suspended: [Int: VdpaQueue]?
+        var suspended: [Int: LentQueue]?
     }
 
     /// What no transport of ours passes on, of the bits that concern rings and transports (24–41): the rest is unknown to our rings, or needs
@@ -109,9 +109,9 @@ public final class VhostVdpaDevice: VirtioDevice {
     /// Tells the device what was negotiated, where RAM is, and of every queue.
     public func activate(_ activation: consuming Activation) throws(DeviceError) {
         var activation = activation
-        var queues: [Int: VdpaQueue] = [:]
+        var queues: [Int: LentQueue] = [:]
         for index in 0..<activation.queues.count {
-            if let queue = activation.queues.take(index) { queues[index] = VdpaQueue(queue) }
+            if let queue = activation.queues.take(index) { queues[index] = LentQueue(queue) }
         }
         let (features, memory, interrupt) = (activation.features, activation.memory, activation.interrupt)
         try perform { (state) throws(VdpaError) in
@@ -154,7 +154,7 @@ public final class VhostVdpaDevice: VirtioDevice {
     public func sleep() throws(DeviceError) -> QueueSet? {
         let queues = try perform { (state) throws(VdpaError) -> QueueSet? in
             guard state.interrupt != nil, let memory = state.memory else { return nil }
-            var stopped: [Int: VdpaQueue]
+            var stopped: [Int: LentQueue]
             if vdpa.backendFeatures.contains(.suspend) {
                 stopped = try suspend(state, memory)
                 state.suspended = stopped
@@ -162,7 +162,7 @@ public final class VhostVdpaDevice: VirtioDevice {
                 stopped = try drain(state, memory)
             }
             var queues = QueueSet(count: queueMaxSizes.count)
-            for (index, queue) in stopped { queues.put(try queue.active(index, state.features, memory)) }
+            for (index, queue) in stopped { queues.put(try queue.returned(index, state.features, memory)) }
             (state.interrupt, state.queues) = (nil, [:])
             return queues
         }

@@ -4,30 +4,6 @@ import Synchronization
 import Virtio
 import Virtqueue
 
-/// A queue that a back-end has, or shall have.
-struct RunningQueue: Sendable {
-    let configuration: QueueConfiguration
-    /// Where it stood when it was given away.
-    var position: QueuePosition
-    let kick: EventFD
-
-    init(_ queue: borrowing ActiveQueue) {
-        configuration = queue.ring.configuration
-        position = queue.ring.position
-        kick = queue.kick
-    }
-
-    /// The queue as one of ours.
-    func active(_ index: Int, _ features: Features, _ memory: GuestMemory) throws(VhostUserError) -> ActiveQueue {
-        do throws(QueueFault) {
-            let ring = try GuestQueue(configuration, features: features.ring, position: position, memory: memory)
-            return ActiveQueue(index: index, ring: ring, kick: kick)
-        } catch {
-            throw .violation("The back-end says of queue \(index) that it stands where it cannot (\(error)).")
-        }
-    }
-}
-
 /// Memory in which a back-end notes the requests in flight, for the next one.
 struct InFlightFile: Sendable {
     let file: SharedDescriptor
@@ -38,6 +14,15 @@ struct InFlightFile: Sendable {
 final class SharedDescriptor: Sendable {
     let descriptor: OwnedDescriptor
     init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+}
+
+extension LentQueue {
+    /// The queue as one of ours, if the back-end gives it back where it can stand.
+    func returned(_ index: Int, _ features: Features?, _ memory: GuestMemory) throws(VhostUserError) -> ActiveQueue {
+        do throws(QueueFault) { return try active(index, features ?? [], memory) } catch {
+            throw .violation("The back-end says of queue \(index) that it stands where it cannot (\(error)).")
+        }
+    }
 }
 
 extension VhostUserFrontend {
@@ -134,7 +119,7 @@ extension VhostUserFrontend {
     }
 
     /// Gives a queue to the back-end.
-    private func start(_ index: Int, _ queue: RunningQueue, _ state: inout State, isRecovery: Bool) throws(VhostUserError) {
+    private func start(_ index: Int, _ queue: LentQueue, _ state: inout State, isRecovery: Bool) throws(VhostUserError) {
         let connection = link.connection
         guard let number = UInt32(exactly: index), index < profile.queueCount else {
             throw VhostUserError(.device, "Queue \(index) cannot be started.")
@@ -183,12 +168,12 @@ extension VhostUserFrontend {
     }
 
     /// Takes a queue back, if the back-end has it: the queue as it stands now.
-    func stop(_ index: Int, _ queue: RunningQueue, _ state: inout State) throws(VhostUserError) -> RunningQueue {
+    func stop(_ index: Int, _ queue: LentQueue, _ state: inout State) throws(VhostUserError) -> LentQueue {
         guard state.progress.started.contains(index), let number = UInt32(exactly: index) else { return queue }
         let word = try link.connection.base(of: number)
         state.progress.started.remove(index)
         // All that was taken has been completed, so a split ring's used index is what stands in the ring.
-        let used: UInt16 = state.memory?.load(at: queue.configuration.deviceArea &+ 2) ?? 0
+        let used = state.memory.map { queue.usedIndex($0) } ?? 0
         var stopped = queue
         stopped.position = QueuePosition(vringBase: word, (state.features ?? []).ring.format, used: used)
         return stopped

@@ -25,7 +25,7 @@ public final class VhostUserFrontend: VirtioDevice {
         var memory: GuestMemory?
         var isActive = false
         /// The queues that run, or shall run as soon as there is a back-end, with what is needed to make them anew.
-        var running: [Int: RunningQueue] = [:]
+        var running: [Int: LentQueue] = [:]
         /// What the driver has written to configuration space.
         var written: [Int: UInt8] = [:]
         /// The last request of the control side.
@@ -151,7 +151,7 @@ public final class VhostUserFrontend: VirtioDevice {
             (state.features, state.memory, state.interrupt) = (activation.features, activation.memory, activation.interrupt)
             state.isActive = true
             for index in 0..<activation.queues.count {
-                if let queue = activation.queues.take(index) { state.running[index] = RunningQueue(queue) }
+                if let queue = activation.queues.take(index) { state.running[index] = LentQueue(queue) }
             }
         }
         do throws(DeviceError) {
@@ -198,7 +198,7 @@ public final class VhostUserFrontend: VirtioDevice {
             guard let queue = state.running[index], let memory = state.memory else { return nil }
             let stopped = try stop(index, queue, &state)
             state.running[index] = nil
-            return try stopped.active(index, state.features ?? [], memory)
+            return try stopped.returned(index, state.features, memory)
         }
     }
 
@@ -229,7 +229,7 @@ public final class VhostUserFrontend: VirtioDevice {
                 throw DeviceError("\(label): queue \(index) cannot be started.")
             }
         }
-        let running = RunningQueue(queue)
+        let running = LentQueue(queue)
         state.withLock { $0.running[index] = running }
         do throws(DeviceError) {
             try perform { (state) throws(VhostUserError) in try synchronise(&state) }
@@ -248,7 +248,7 @@ public final class VhostUserFrontend: VirtioDevice {
                     if let queue = state.running[index] { state.running[index] = try stop(index, queue, &state) }
                 }
                 var queues = QueueSet(count: profile.queueCount)
-                for (index, queue) in state.running { queues.put(try queue.active(index, state.features ?? [], memory)) }
+                for (index, queue) in state.running { queues.put(try queue.returned(index, state.features, memory)) }
                 (state.running, state.isActive, state.inFlight) = ([:], false, nil)
                 (state.progress.hasInFlight, state.progress.isReady) = (false, false)
                 return queues

@@ -156,10 +156,7 @@ public final class LoopbackTransport: VirtioTransport {
     public func completionEvent(_ queue: Int) throws(DriverError) -> EventFD { try events(of: queue).call }
 
     private func events(of queue: Int) throws(DriverError) -> QueueEvents {
-        try state.withLock { (state) throws(DriverError) in
-            guard state.events.indices.contains(queue) else { throw .noSuchQueue(queue) }
-            return state.events[queue]
-        }
+        try state.withLock { (state) throws(DriverError) in try state.events.of(queue) }
     }
 
     // MARK: Configuration and state

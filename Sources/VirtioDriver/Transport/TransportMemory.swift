@@ -68,3 +68,11 @@ struct QueueEvents: Sendable {
         call = try hosted("make an event") { () throws(SystemError) in try EventFD() }
     }
 }
+
+extension [QueueEvents] {
+    /// Those of a queue that was set up.
+    func of(_ queue: Int) throws(DriverError) -> QueueEvents {
+        guard indices.contains(queue) else { throw .noSuchQueue(queue) }
+        return self[queue]
+    }
+}
