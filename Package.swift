@@ -163,7 +163,7 @@ let package = Package(
             name: "LayerBenchmark", dependencies: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "VirtioDriver"],
             path: "Tests/Benchmarks/LayerBenchmark", swiftSettings: strict),
         .executableTarget(
-            name: "StorageBenchmark", dependencies: ["Virtqueue", "Host", "GuestMemory", "Virtio", "Devices", "VhostUser"],
+            name: "StorageBenchmark", dependencies: ["Virtqueue", "Host", "Virtio", "VirtioDriver"],
             path: "Tests/Benchmarks/StorageBenchmark", swiftSettings: strict),
         .executableTarget(
             name: "SpawnBenchmark", dependencies: ["Virtqueue", "Host", "Schema", "Supervisor"], path: "Tests/Benchmarks/SpawnBenchmark",
