@@ -55,7 +55,7 @@ enum BootSuite {
         switch options.group {
         case "bad-input": badInputCases(options) + diskToolCases(options)
         case "payload": payloadCases(options)
-        case "driver": driverCases(options)
+        case "driver": driverCases(options) + serviceDriverCases(options)
         case "lifecycle": lifecycleCases(options)
         case "cycles": linuxLifecycleCases(options) + cloneCases(options)
         case "boot": bootCases(options) + endingCases(options) + steadyCases(options)

@@ -83,6 +83,12 @@ final class ForeignServer {
         try waitUntilItListens()
     }
 
+    /// What it has said on standard error.
+    var complaints: [String] {
+        _ = program.nextLine(before: 0)
+        return lines(program.complaints)
+    }
+
     deinit { program.kill() }
 
     /// Ends it as a service manager does, unless it has ended by itself; it must have nothing to complain of.
