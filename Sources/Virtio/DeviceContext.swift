@@ -25,6 +25,9 @@ public struct DeviceContext: Sendable {
         self.faults = faults
     }
 
+    /// The parts of an activation that are not queues, for who runs a device without `DeviceWorkers`.
+    public init(_ activation: borrowing Activation, label: String) { self.init(activation, label: label, faults: FaultLog()) }
+
     /// Gives up on the device until its driver resets it, because the driver broke a rule: DEVICE_NEEDS_RESET (virtio 1.3, 2.1.2).
     public func fail(queue: Int, _ fault: QueueFault) { fail(queue: queue, fault.description) }
 

@@ -52,9 +52,7 @@ public struct ChainBuffer: ~Copyable {
     @inlinable
     @_lifetime(borrow self)
     func span(_ half: ChainHalf) -> Span<HostRange> {
-        let elements = unsafe UnsafeBufferPointer(start: state.pointee.segments + half.first, count: half.end - half.first)
-        let span = unsafe Span(_unsafeElements: elements)
-        return unsafe _overrideLifetime(span, borrowing: self)
+        unsafe _overrideLifetime(state.pointee.span(half), borrowing: self)
     }
 
     /// Forgets the chain, so that nothing of it can be taken for the next one's.
@@ -118,6 +116,20 @@ struct ChainState {
         written &+= UInt32(truncatingIfNeeded: consumed)
         return consumed
     }
+
+    @inlinable @_lifetime(borrow self)
+    func span(_ half: ChainHalf) -> Span<HostRange> {
+        let elements = unsafe UnsafeBufferPointer(start: segments + half.first, count: half.end - half.first)
+        return unsafe _overrideLifetime(Span(_unsafeElements: elements), borrowing: self)
+    }
+
+    /// Whether nothing of the chain was consumed, in either half.
+    @inlinable
+    var isUntouched: Bool { written == 0 && output.offset == 0 && input.first == 0 && input.offset == 0 && tail == nil }
+
+    /// The most that a device can have written.
+    @inlinable
+    var mostWritten: UInt32 { written &+ UInt32(truncatingIfNeeded: output.bytes) &+ UInt32(truncatingIfNeeded: tail?.count ?? 0) }
 
     /// See `ChainBuffer.takeWritableTail`.
     @inlinable

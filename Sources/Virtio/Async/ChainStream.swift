@@ -1,0 +1,39 @@
+import GuestMemory
+public import Virtqueue
+
+/// The chains that a driver makes available in one queue, in order. Dropping the stream gives it back, and it can be taken again.
+///
+/// It belongs to the device's thread, as its chains do. Any number of chains may be out at a time, up to the size of the queue.
+public struct ChainStream: ~Copyable {
+    @usableFromInline let port: QueuePort
+
+    init(_ port: QueuePort) {
+        self.port = port
+        port.isTaken = true
+    }
+
+    deinit { port.isTaken = false }
+
+    /// The queue's index.
+    public var queue: Int { port.index }
+
+    /// The next chain; nil when the device is being stopped.
+    ///
+    /// Chains that were returned become visible to the driver, with one notification, when there is no further chain to be had at once. After a
+    /// broken rule of the driver (`DEVICE_NEEDS_RESET`) no chain comes until the device is reset.
+    @inlinable @inline(__always)
+    public mutating func next() async -> GuestChain? {
+        if let chain = port.source.pop() { return chain }
+        return await port.next()
+    }
+
+    /// The next chain if there is one now.
+    @inlinable
+    public mutating func nextNow() -> GuestChain? { port.source.pop() }
+
+    /// Makes what was returned visible to the driver at once, instead of when the device waits.
+    public func flush() { port.flush() }
+}
+
+@available(*, unavailable)
+extension ChainStream: Sendable {}
