@@ -21,7 +21,7 @@ public struct EntropyConfiguration: Sendable {
 public final class EntropyDevice: VirtioDevice {
     /// Entries of the queue.
     public static let queueSize: UInt16 = 64
-    private let workers: DeviceWorkers<EntropyWorker>
+    private let workers: DeviceWorkers<AsyncWorkload<EntropyService>>
     let counterBlock = EntropyCounters()
 
     /// The device's id.
@@ -33,16 +33,15 @@ public final class EntropyDevice: VirtioDevice {
     /// As the configuration says.
     public let preferredTransport: TransportKind?
 
-    /// Makes the device, with the timer and the poll set of its worker.
+    /// Makes the device, with the event loop of its worker.
     public init(_ configuration: EntropyConfiguration) throws(DeviceError) {
         debugLabel = configuration.label
         queueMaxSizes = [Self.queueSize]
         features = configuration.packedRing ? [.ours, .ringPacked] : .ours
         preferredTransport = configuration.transport
         do {
-            let worker = try EntropyWorker(
-                queueSize: Self.queueSize, bytesPerSecond: configuration.bytesPerSecond, counters: counterBlock)
-            workers = DeviceWorkers(label: configuration.label, workload: worker, queueCount: 1)
+            let service = EntropyService(bytesPerSecond: configuration.bytesPerSecond, counters: counterBlock)
+            workers = DeviceWorkers(label: configuration.label, workload: try AsyncWorkload(service, queueCount: 1), queueCount: 1)
         } catch {
             throw DeviceError("\(configuration.label) cannot be made (\(error)).")
         }

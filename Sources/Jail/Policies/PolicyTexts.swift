@@ -97,8 +97,6 @@ extension Policy {
         """,
         "rng": """
         # A source of entropy.
-        timerfd_create                    # rare: with a rate limit
-        timerfd_settime                   # rare: the same
 
         """,
         "console": """
