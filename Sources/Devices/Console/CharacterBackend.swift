@@ -158,10 +158,10 @@ public struct CharacterBackend: ~Copyable, Sendable {
         flush()
     }
 
-    /// Consumes up to `limit` device-readable bytes of a chain as output. The caller calls `flush` when it has no more.
-    public mutating func take(from chain: inout ChainBuffer, limit: Int = .max) {
+    /// Consumes up to `limit` bytes of a chain as output. The caller calls `flush` when it has no more.
+    public mutating func take(from chain: inout ReadableHalf, limit: Int = .max) {
         guard keepsOutput else {
-            chain.skipReadable(limit)
+            chain.skip(limit)
             return
         }
         note(lost: output.append(from: &chain, limit: limit))
@@ -191,11 +191,11 @@ public struct CharacterBackend: ~Copyable, Sendable {
     // MARK: Input
 
     /// Reads input straight into a chain and consumes what it took.
-    public mutating func read(into chain: inout ChainBuffer) -> Input {
-        guard hasInput, let channel, chain.writableBytes > 0 else { return channel == nil || !hasInput ? .ended : .nothing }
+    public mutating func read(into chain: inout WritableHalf) -> Input {
+        guard hasInput, let channel, chain.count > 0 else { return channel == nil || !hasInput ? .ended : .nothing }
         do throws(SystemError) {
-            let count = try channel.descriptor.read(into: chain.writable)
-            chain.skipWritable(count)
+            let count = try channel.descriptor.read(into: chain.ranges)
+            chain.skip(count)
             return ended(count)
         } catch {
             return failed(error)

@@ -1,3 +1,4 @@
+import Host
 public import Schema
 import Synchronization
 public import Virtio
@@ -33,7 +34,7 @@ public final class ConsoleDevice: VirtioDevice {
         }
     }
 
-    private let workers: DeviceWorkers<ConsoleWorker>
+    private let workers: DeviceWorkers<AsyncWorkload<ConsoleService>>
     private let size = Mutex(Size())
     private let listener = ConsoleListener()
     let counterBlock = ConsoleCounters()
@@ -50,13 +51,14 @@ public final class ConsoleDevice: VirtioDevice {
         debugLabel = configuration.label
         features = configuration.packedRing ? [.ours, .ringPacked, .consoleSize] : [.ours, .consoleSize]
         keepDescriptors = backend.descriptors
-        let worker: ConsoleWorker
         do {
-            worker = try ConsoleWorker(queueSize: Self.queueSize, backend: backend, listener: listener, counters: counterBlock)
+            let loop = try EventLoop()
+            let service = ConsoleService(backend, listener, counterBlock, on: loop)
+            let workload = AsyncWorkload(service, queueCount: 2, on: loop)
+            workers = DeviceWorkers(label: configuration.label, workload: workload, queueCount: 2)
         } catch {
             throw DeviceError("\(configuration.label) cannot be made (\(error)).")
         }
-        workers = DeviceWorkers(label: configuration.label, workload: worker, queueCount: 2)
     }
 
     /// A console (5.3).

@@ -32,17 +32,18 @@ struct OutputRing: ~Copyable, Sendable {
         return lost
     }
 
-    /// Consumes and appends up to `limit` device-readable bytes of a chain; true when some were lost.
+    /// Consumes and appends up to `limit` bytes that the device may read; true when some were lost.
     @discardableResult
-    mutating func append(from chain: inout ChainBuffer, limit: Int = .max) -> Bool {
-        var left = min(limit, chain.readableBytes)
+    mutating func append(from chain: inout ReadableHalf, limit: Int = .max) -> Bool {
+        var left = min(limit, chain.count)
         let surplus = max(left - capacity, 0)
-        chain.skipReadable(surplus)
+        chain.skip(surplus)
         left -= surplus
         let lost = makeRoom(for: left) || surplus > 0
         while left > 0 {
             let end = (first + count) % capacity
-            let part = storage.copyReadable(of: &chain, to: end, count: left)
+            var space = storage.mutableBytes(from: end, count: left)
+            let part = chain.read(into: &space)
             guard part > 0 else { break }
             count += part
             left -= part

@@ -17,6 +17,9 @@ public struct ChainStream: ~Copyable {
     /// The queue's index.
     public var queue: Int { port.index }
 
+    /// Whether no chain was ever taken from the queue, by this device or by one in another process.
+    public var isFresh: Bool { port.isFresh }
+
     /// The next chain; nil when the device is being stopped.
     ///
     /// Chains that were returned become visible to the driver, with one notification, when there is no further chain to be had at once. After a

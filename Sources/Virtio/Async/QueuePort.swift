@@ -10,6 +10,7 @@ public typealias GuestChain = DeviceChain<GuestMemory>
 final class QueuePort {
     let index: Int
     let kick: EventFD
+    let isFresh: Bool
     @usableFromInline let source: ChainSource<GuestMemory>
     let waiter: Waiter
     private let health: DeviceHealth
@@ -20,6 +21,7 @@ final class QueuePort {
     init(_ queue: consuming ActiveQueue, _ health: DeviceHealth, on loop: EventLoop) {
         index = queue.index
         kick = queue.kick
+        isFresh = queue.ring.position == .initial
         source = ChainSource(queue.ring)
         waiter = Waiter(loop)
         self.health = health
