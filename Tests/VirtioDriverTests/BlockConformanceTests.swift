@@ -13,14 +13,24 @@ struct BlockConformanceTests {
         let reach: Reach
         let terms: Terms
         let check: Int
-        var description: String { "\(reach.rawValue), \(terms): \(BlockConformanceTests.checks[check].name)" }
+        /// The device is written on the asynchronous runtime.
+        var isAsync = false
+        var description: String { "\(reach.rawValue)\(isAsync ? ", async" : ""), \(terms): \(BlockConformanceTests.checks[check].name)" }
     }
 
     static let checks = Conformance.checks(operations: 2000, wraps: false)
     static let daemonChecks = Conformance.checks(operations: 2000, wraps: false, drains: false)
     static let wraps = Conformance.checks(operations: 0, wraps: true).filter { $0.name.hasSuffix("counts") }
 
-    static var cases: [Case] {
+    static var cases: [Case] { ours + asyncDevice }
+
+    static var asyncDevice: [Case] {
+        [Reach.loopback, .service].flatMap { reach in
+            Terms.all.flatMap { terms in checks.indices.map { Case(reach: reach, terms: terms, check: $0, isAsync: true) } }
+        }
+    }
+
+    static var ours: [Case] {
         Reach.allCases.flatMap { reach in
             // qemu-storage-daemon has no packed rings: it would be the same again.
             Terms.all.filter { reach != .storageDaemon || (!$0.packed && StorageDaemon.isHere) }.flatMap { terms in
@@ -31,17 +41,19 @@ struct BlockConformanceTests {
 
     @Test("each check, with each kind of ring", arguments: cases)
     func check(_ one: Case) throws {
-        let disk = try TestDisk(one.reach, one.terms)
+        let disk = try TestDisk(one.reach, one.terms, isAsync: one.isAsync)
         #expect(disk.transport.features.ring == one.terms.ring)
         try withExtendedLifetime(disk) {
             try (one.reach == .storageDaemon ? Self.daemonChecks : Self.checks)[one.check].run(disk.transport)
         }
     }
 
-    @Test("more requests than a ring index can count", arguments: [(Reach.loopback, false), (.loopback, true), (.service, false)])
-    func wrap(_ reach: Reach, _ packed: Bool) throws {
+    @Test(
+        "more requests than a ring index can count", arguments: [(Reach.loopback, false), (.loopback, true), (.service, false)],
+        [false, true])
+    func wrap(_ way: (reach: Reach, packed: Bool), _ isAsync: Bool) throws {
         for check in Self.wraps {
-            let disk = try TestDisk(reach, Terms(packed: packed, indirect: true, eventIndex: true))
+            let disk = try TestDisk(way.reach, Terms(packed: way.packed, indirect: true, eventIndex: true), isAsync: isAsync)
             try withExtendedLifetime(disk) { try check.run(disk.transport) }
         }
     }

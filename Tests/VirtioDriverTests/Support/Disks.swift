@@ -35,20 +35,32 @@ final class TestDisk {
     /// Another descriptor of the image.
     let image: OwnedDescriptor?
     private let device: BlockDevice?
+    private let memoryDisk: AsyncDeviceHost<MemoryDisk>?
     private let server: BackendThread?
     private let daemon: StorageDaemon?
 
     init(
-        _ reach: Reach, _ terms: Terms = Terms(eventIndex: true), queues: Int = 1, readOnly: Bool = false, patience: Int64 = 10_000
+        _ reach: Reach, _ terms: Terms = Terms(eventIndex: true), queues: Int = 1, readOnly: Bool = false, isAsync: Bool = false,
+        patience: Int64 = 10_000
     ) throws {
         guard reach != .storageDaemon else {
             let daemon = try StorageDaemon(queues: queues, size: Self.size, readOnly: readOnly)
             transport = try VhostUserTransport(try daemon.connect(), wanted: terms.wanted, patience: patience)
             image = nil
-            (device, server) = (nil, nil)
+            (device, memoryDisk, server) = (nil, nil, nil)
             self.daemon = daemon
             return
         }
+        daemon = nil
+        if isAsync {
+            let disk = try MemoryDisk.device(label: "memory", sectors: Self.size / 512)
+            (device, memoryDisk) = (nil, disk)
+            image = nil
+            server = reach == .loopback ? nil : try BackendThread(disk)
+            transport = try Self.connect(disk, server, terms, patience)
+            return
+        }
+        memoryDisk = nil
         let file = try temporaryFile(size: Self.size)
         var configuration = BlockConfiguration(image: try file.duplicate(), label: "disk")
         configuration.packedRing = true
@@ -56,17 +68,17 @@ final class TestDisk {
         configuration.readOnly = readOnly
         configuration.serial = "a serial"
         let device = try BlockDevice(configuration)
-        daemon = nil
         self.device = device
         image = try file.duplicate()
-        if reach == .loopback {
-            transport = try LoopbackTransport(device, wanted: terms.wanted)
-            server = nil
-        } else {
-            let server = try BackendThread(device)
-            transport = try VhostUserTransport(try server.socket(), wanted: terms.wanted, patience: patience)
-            self.server = server
-        }
+        server = reach == .loopback ? nil : try BackendThread(device)
+        transport = try Self.connect(device, server, terms, patience)
+    }
+
+    private static func connect(
+        _ device: any VirtioDevice, _ server: BackendThread?, _ terms: Terms, _ patience: Int64
+    ) throws -> any VirtioTransport {
+        guard let server else { return try LoopbackTransport(device, wanted: terms.wanted) }
+        return try VhostUserTransport(try server.socket(), wanted: terms.wanted, patience: patience)
     }
 
     /// The back-end goes, in the middle of whatever it does.
