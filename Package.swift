@@ -157,7 +157,7 @@ let package = Package(
         .executableTarget(
             name: "Bench", dependencies: ["Virtqueue", "Host"], path: "Tests/Benchmarks/Bench", swiftSettings: strict),
         .executableTarget(
-            name: "RingBenchmark", dependencies: ["Virtqueue", "GuestMemory"], path: "Tests/Benchmarks/RingBenchmark",
+            name: "RingBenchmark", dependencies: ["Virtqueue", "Host", "GuestMemory", "Virtio"], path: "Tests/Benchmarks/RingBenchmark",
             swiftSettings: strict),
         .executableTarget(
             name: "LayerBenchmark", dependencies: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "VirtioDriver"],

@@ -14,10 +14,10 @@
     }
 
     private let loop: EventLoop
-    // All of it is the loop's thread's alone.
-    private var continuation: UnsafeContinuation<Void, Never>?
-    private var reason = Reason.signalled
-    private var isSignalled = false
+    // All of it is the loop's thread's alone, and no access lasts longer than a statement.
+    @exclusivity(unchecked) private var continuation: UnsafeContinuation<Void, Never>?
+    @exclusivity(unchecked) private var reason = Reason.signalled
+    @exclusivity(unchecked) private var isSignalled = false
     /// On CLOCK_MONOTONIC, in nanoseconds.
     private(set) var deadline: UInt64?
     /// Where the loop keeps those that wait.
@@ -30,7 +30,7 @@
     public func signal() {
         guard loop.isCurrent else { return loop.deliver(self) }
         if unsafe continuation == nil {
-            isSignalled = true
+            unsafe isSignalled = true
         } else {
             loop.wake(self, .signalled)
         }
@@ -39,8 +39,8 @@
     /// Takes a kept signal back; false when there is none. On the loop's thread.
     @discardableResult
     public func take() -> Bool {
-        defer { isSignalled = false }
-        return isSignalled
+        defer { unsafe isSignalled = false }
+        return unsafe isSignalled
     }
 
     /// Waits for a signal, at most until `deadline` of `monotonicNanoseconds()` (nil: without limit). On the loop's thread, one task at a time.
@@ -61,12 +61,12 @@
                 loop.add(self)
             }
         }
-        return reason
+        return unsafe reason
     }
 
     /// Ends a wait that the loop has taken note of.
     func resume(_ reason: Reason) {
-        self.reason = reason
+        unsafe self.reason = reason
         deadline = nil
         let continuation = unsafe continuation
         unsafe self.continuation = nil

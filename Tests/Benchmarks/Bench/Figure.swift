@@ -63,6 +63,14 @@ struct Figure {
         Figure(id: "split-driver", title: "split chain, driver side", unit: "ns"),
         Figure(id: "packed-device", title: "packed chain, device side", unit: "ns"),
         Figure(id: "packed-driver", title: "packed chain, driver side", unit: "ns"),
+        Figure(id: "split-core-batch", title: "split chain, synchronous, batches of 16", unit: "ns"),
+        Figure(
+            id: "split-stream-batch", title: "split chain, async stream, batches of 16", unit: "ns",
+            bound: Bound(times: 2, subject: "swvmm", figure: "split-core-batch")),
+        Figure(id: "packed-core-batch", title: "packed chain, synchronous, batches of 16", unit: "ns"),
+        Figure(
+            id: "packed-stream-batch", title: "packed chain, async stream, batches of 16", unit: "ns",
+            bound: Bound(times: 2, subject: "swvmm", figure: "packed-core-batch")),
     ]
 
     /// A 4 KiB read from request to answer, by a device that has nothing to do, on the driver's thread.

@@ -2,6 +2,7 @@
 // both formats and both sides, with the checked translation of real guest memory. Medians over runs, and the best run, which a busy
 // machine disturbs less; `--json` for machines.
 
+import Glibc
 import GuestMemory
 import Virtqueue
 
@@ -112,14 +113,36 @@ let json = CommandLine.arguments.dropFirst().contains("--json")
 // Two regions, as a PC with RAM above 4 GiB has.
 let memory = try GuestMemory(ranges: [0..<0x80_0000, 0x1_0000_0000..<0x1_0080_0000])
 
+// RingBenchmark --instructions core|stream split|packed BATCHES: as many batches, for callgrind to count.
+if let place = CommandLine.arguments.firstIndex(of: "--instructions"), CommandLine.arguments.count > place + 3 {
+    let words = CommandLine.arguments[(place + 1)...].map { $0 }
+    let features = RingFeatures(format: words[1] == "packed" ? .packed : .split, eventIndex: true)
+    let batches = Int(words[2]) ?? 0
+    if words[0] == "stream" {
+        _ = try measureStream(features, batches: batches, memory: memory)
+    } else {
+        _ = try measureCore(features, batches: batches, memory: memory)
+    }
+    exit(0)
+}
+
 var lines: [String] = []
 for variant in variants {
     _ = try measure(variant, memory: memory)  // warms caches and the branch predictor
     var samples: [Sample] = []
     for _ in 0..<runs { samples.append(try measure(variant, memory: memory)) }
-    let columns = [samples.map(\.device), samples.map(\.deviceEach), samples.map(\.driver)]
+    var (core, stream): ([Double], [Double]) = ([], [])
+    var turns: [Double] = []
+    for _ in 0..<runs { turns.append(try measureTurn(2000, memory: memory)) }
+    for _ in 0..<runs {
+        let one = try measureCore(variant.features.plain, batches: 2000, memory: memory)
+        core.append(one.device)
+        let driver = one.total - one.device + median(turns) / Double(streamBatch)
+        stream.append(try measureStream(variant.features.plain, batches: 2000, memory: memory) - driver)
+    }
+    let columns = [samples.map(\.device), samples.map(\.deviceEach), samples.map(\.driver), core, stream]
     if json {
-        let names = ["device_ns", "device_publish_each_ns", "driver_ns"]
+        let names = ["device_ns", "device_publish_each_ns", "driver_ns", "core_batch_ns", "stream_batch_ns"]
         let values = zip(names, columns).map { name, values in
             #""\#(name)": \#(trimmed(median(values))), "\#(name)_best": \#(trimmed(values.min() ?? 0))"#
         }
@@ -134,7 +157,8 @@ if json {
     print(lines.joined(separator: ",\n  ") + "\n]}")
 } else {
     print("ns per chain of 3 descriptors, median of \(runs) runs of \(rounds * batch) chains, one publish per \(batch) chains")
-    print("                        device              each published              driver")
-    print("ring                    median    best      median    best      median    best")
+    print("last two: batches of \(streamBatch) without indirect tables, the driver's part taken away")
+    print("                        device              each published              driver            core, batches      stream, batches")
+    print("ring                    median    best      median    best      median    best      median    best      median    best")
     for line in lines { print(line) }
 }
