@@ -216,6 +216,21 @@ public struct DriverQueue<Memory: QueueMemory>: ~Copyable {
         return canPop
     }
 
+    /// Asks the device for a used buffer notification when about `count` chains are used that were not popped yet: for a driver that would rather
+    /// be woken seldom than early. With EVENT_IDX it comes with the `count`th (split), or after as many slots, so with an earlier one where chains
+    /// take several (packed); never later than with the last chain that the device has. Without EVENT_IDX it comes with the next.
+    ///
+    /// - Returns: true when a used chain is there already, for which none may come: pop again.
+    @inlinable
+    public mutating func requestUsedNotification(after count: Int) -> Bool {
+        let pending = ring.isPacked ? available.packedDistance(from: used, size: ring.size) ?? 0 : available.index &- used.index
+        let ahead = UInt16(clamping: min(count, Int(pending &- unpublished)) - 1)
+        var event = used
+        if ring.isPacked { event.advancePacked(by: ahead, size: ring.size) } else { event.index &+= ahead }
+        suppression.request(at: event)
+        return canPop
+    }
+
     /// To be called after `popUsed` by who wants notifications to stay on or off whatever is popped. What `setUsedNotifications` wrote names one
     /// entry with EVENT_IDX: it is moved on.
     @inlinable

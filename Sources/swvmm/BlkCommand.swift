@@ -176,6 +176,12 @@ struct BlkBenchCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Requests at a time, up to 128; several numbers with commas.", valueName: "n,…"))
     var depth = "1,32"
 
+    @Option(
+        help: ArgumentHelp(
+            "Answers to wait for at a time, as long as so many are under way; by default an eighth of the depth. 1 is the shortest wait.",
+            valueName: "n"))
+    var batch: Int?
+
     @Option(help: ArgumentHelp("Bytes of a request, a multiple of 512.", valueName: "bytes"))
     var size = Bytes(4096)
 
@@ -194,6 +200,7 @@ struct BlkBenchCommand: ParsableCommand {
         guard size.count > 0, size.count % 512 == 0, size.count <= 64 << 20 else {
             throw ValidationError("--size is a multiple of 512, up to 64M.")
         }
+        guard (1...128).contains(batch ?? 1) else { throw ValidationError("--batch is 1 to 128.") }
         guard !(try depths).isEmpty else { throw ValidationError("--depth needs a number.") }
     }
 
@@ -211,11 +218,12 @@ struct BlkBenchCommand: ParsableCommand {
         for depth in try depths {
             // A driver for each: a queue has one user.
             let open = try disk.reach.open(readOnly: !load.isWrite, queueSize: 256)
-            let result = try DiskBench(load: load, depth: depth, size: Int(size.count)).run(
-                on: open, milliseconds: UInt64(seconds * 1000))
+            let bench = DiskBench(load: load, depth: depth, size: Int(size.count), batch: batch)
+            let result = try bench.run(on: open, milliseconds: UInt64(seconds * 1000))
             let megabytes = result.rate * Double(size.count) / 1e6
             rows.append([
                 "load": .string(load.rawValue), "depth": .integer(Int64(depth)), "bytes": .integer(Int64(size.count)),
+                "batch": .integer(Int64(bench.batch)),
                 "requests": .integer(Int64(clamping: result.requests)), "nanoseconds": .integer(Int64(clamping: result.nanoseconds)),
                 "median": .integer(Int64(clamping: result.median)), "percentile99": .integer(Int64(clamping: result.percentile99)),
             ])

@@ -110,9 +110,9 @@ enum HangingVM {
 
     static func hang(_ process: Int32) throws {
         guard Glibc.kill(process, SIGSTOP) == 0 else { throw TickingVM.Failure("process \(process) cannot be stopped") }
-        // SIGSTOP takes its time to arrive.
+        // SIGSTOP takes its time to arrive; a process that is traced has a small letter.
         let deadline = MonotonicTime.now + 10_000
-        while Command.shell("grep -q '^State:.*T' /proc/\(process)/status") == nil {
+        while Command.shell("grep -q '^State:.[Tt]' /proc/\(process)/status") == nil {
             guard MonotonicTime.now < deadline else { throw TickingVM.Failure("process \(process) does not stop") }
             _ = usleep(5000)
         }

@@ -67,6 +67,46 @@ import Virtqueue
         }
     }
 
+    /// Not before so many are used where chains are entries, never later, and in any case with the last one.
+    @Test(arguments: RingCase.features)
+    func usedNotificationsAfter(_ ring: RingCase) throws {
+        for wanted in [0, 1, 2, 3, 100] {
+            var model = try LoopbackModel(ring, seed: seed(4150), position: positionBeforeWrap(ring, by: 20))
+            for lap in 0..<40 {
+                for _ in 0..<3 { try addOne(&model) }
+                _ = try model.publishAvailable()
+                // What the device cannot see yet must not be waited for.
+                try addOne(&model)
+                let more = model.driver.requestUsedNotification(after: wanted)
+                try require(!more, "\(ring): nothing is used")
+                var told: [Bool] = []
+                for _ in 0..<3 {
+                    try popOne(&model)
+                    _ = try model.complete()
+                    told.append(try model.publishUsed())
+                }
+                let last = min(max(wanted, 1), 3)
+                if !ring.features.eventIndex {
+                    try require(told == [true, true, true], "\(ring), lap \(lap): \(told)")
+                } else if ring.features.format == .split {
+                    try require(told == (1...3).map { $0 == last }, "\(ring), lap \(lap), wanted \(wanted): \(told)")
+                } else {
+                    let first = (told.firstIndex(of: true) ?? 3) + 1
+                    let count = told.count { $0 }
+                    try require(first <= last && count == 1, "\(ring), lap \(lap), wanted \(wanted): \(told)")
+                }
+                let late = model.driver.requestUsedNotification(after: wanted)
+                try require(late, "\(ring): chains are used")
+                while try model.take() {}
+                _ = try model.publishAvailable()
+                try popOne(&model)
+                _ = try model.complete()
+                _ = try model.publishUsed()
+                while try model.take() {}
+            }
+        }
+    }
+
     /// A batch that begins before the named entry and ends behind it needs one notification (2.7.7.2: "reached used_event + 1").
     @Test(arguments: RingCase.features)
     func batchAcrossTheEvent(_ ring: RingCase) throws {

@@ -26,12 +26,15 @@ public struct DiskBench: Sendable {
     public let depth: Int
     /// Bytes of a request.
     public let size: Int
+    /// Answers that are waited for at a time, at least 1: the disk wakes us for so many of them.
+    public let batch: Int
 
-    /// A measurement.
-    public init(load: Load, depth: Int, size: Int) {
+    /// A measurement. Without a `batch` it is an eighth of the depth: programs that have many requests under way take answers together.
+    public init(load: Load, depth: Int, size: Int, batch: Int? = nil) {
         self.load = load
         self.depth = depth
         self.size = size
+        self.batch = batch ?? max(depth / 8, 1)
     }
 
     /// What was measured.
@@ -91,7 +94,7 @@ public struct DiskBench: Sendable {
         queue.submit()
         var requests: UInt64 = 0
         while queue.inFlight > 0 {
-            guard try queue.wait(milliseconds: BlockQueue.patience) else { throw .timedOut }
+            guard try queue.wait(milliseconds: BlockQueue.patience, for: batch) else { throw .timedOut }
             now = monotonicNanoseconds()
             while let completion = try queue.nextCompletion() {
                 guard completion.status == .ok else { throw .failed(completion.status) }

@@ -109,8 +109,10 @@ public struct BlockQueue: ~Copyable, Sendable {
         return Completion(completion)
     }
 
-    /// Waits until there is a completion to take; false when the time is up. See `RequestQueue.wait`.
-    public mutating func wait(milliseconds: Int64) throws(DriverError) -> Bool { try queue.wait(milliseconds: milliseconds) }
+    /// Waits until there is a completion to take, or better `count` of them; false when the time is up. See `RequestQueue.wait`.
+    public mutating func wait(milliseconds: Int64, for count: Int = 1) throws(DriverError) -> Bool {
+        try queue.wait(milliseconds: milliseconds, for: count)
+    }
 
     /// The contexts of all requests in flight, which end without an answer. See `RequestQueue.abandon`.
     public mutating func abandon() -> [UInt64] { queue.abandon() }

@@ -166,12 +166,14 @@ public struct RequestQueue<Request: RequestLayout>: ~Copyable, Sendable {
 
     /// Waits until there is a completion to take, for at most `milliseconds`; false when the time is up.
     ///
+    /// - Parameter count: how many completions the device had better have before it wakes the caller, of those in flight: fewer wake-ups for
+    ///   later ones. It is a wish: fewer may be there, and with a device that holds one request back the others wait for the time to be up.
     /// - Throws: `.needsReset` or `.gone` when the device will not answer any more, `.brokenRing` as before.
-    public mutating func wait(milliseconds: Int64) throws(DriverError) -> Bool {
+    public mutating func wait(milliseconds: Int64, for count: Int = 1) throws(DriverError) -> Bool {
         if let failure { throw failure }
         let deadline = MonotonicTime.now + milliseconds
         while true {
-            if ring.setUsedNotifications(true) { break }
+            if ring.requestUsedNotification(after: count) { break }
             let left = deadline - MonotonicTime.now
             guard left > 0 else { return ring.canPop }
             try poll(milliseconds: Int32(clamping: left))

@@ -51,7 +51,7 @@ final class Disk {
         for slot in 0..<load.depth { try request(load, slot, &queue) }
         queue.submit()
         while queue.inFlight > 0 {
-            guard try queue.wait(milliseconds: BlockQueue.patience) else { throw StorageError("no answer") }
+            guard try queue.wait(milliseconds: BlockQueue.patience, for: load.batch) else { throw StorageError("no answer") }
             let goesOn = clock.now < end
             while let completion = try queue.nextCompletion() {
                 guard completion.status == .ok else { throw StorageError("a request failed: \(completion.status)") }

@@ -9,6 +9,9 @@ struct Load {
     /// Whether a request begins where the one before it ended, or anywhere.
     let isSequential: Bool
 
+    /// Answers that are waited for at a time, as `swvmm blk bench` does.
+    var batch: Int { max(depth / 8, 1) }
+
     static let all = [
         Load(name: "read-4k-1", isWrite: false, bytes: 4096, depth: 1, isSequential: false),
         Load(name: "read-4k-32", isWrite: false, bytes: 4096, depth: 32, isSequential: false),
