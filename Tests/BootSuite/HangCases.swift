@@ -73,6 +73,19 @@ func hangCases(_ options: Options) -> [TestCase] {
                 throw TickingVM.Failure("expected exit code 69 and why, found \(result.status.map { "\($0)" } ?? "none"): \(result.errors)")
             }
         },
+        hangCase(options, "what devices in use write is in a snapshot of changes", tracksWrites: true) { vm, scratch in
+            let (base, next) = ("\(scratch.path)/base", "\(scratch.path)/next")
+            let (flat, full) = ("\(scratch.path)/flat", "\(scratch.path)/full")
+            _ = try HangingVM.processes(scratch)
+            try vm.command("snapshot", vm.name, base)
+            try vm.watch(20)
+            let answer = try vm.command("snapshot", vm.name, next, "--base", base, "--digest", "--then", "sleep", "--json")
+            guard answer.contains("\"tracked\": true") else { throw TickingVM.Failure("nobody has tracked what was written: \(answer)") }
+            try vm.command("snapshot", vm.name, full, "--digest", "--then", "sleep")
+            try vm.command("snapshot", "flatten", next, flat)
+            let same = Command.run([options.swvmm, "snapshot", "diff", flat, full])
+            guard same.succeeded else { throw TickingVM.Failure("a write is missing: \(same.output)\(same.errors)") }
+        },
         // It greets, and hangs when its state comes.
         hangCase(options, "a disk that hangs while its VM is restored is killed", extra: ["\"maxRestarts\": 1"], policies: true) {
             vm, scratch in
@@ -164,10 +177,11 @@ enum HangingVM {
 
 private func hangCase(
     _ options: Options, _ name: String, extra: [String] = [], words: String = "", policies: Bool = false,
-    _ body: @escaping (TickingVM, Scratch) throws -> Void
+    tracksWrites: Bool = false, _ body: @escaping (TickingVM, Scratch) throws -> Void
 ) -> TestCase {
     tickingCase(options, "jail: \(name)") { file, scratch in
         file.isolation = "process"
+        file.tracksWrites = tracksWrites
         file.transport = "mmio"
         file.commandLine = "mmio=\(HangingVM.devices.count) \(words)"
         file.devices = JailedVM.configuration + [HangingVM.network]

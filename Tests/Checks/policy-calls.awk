@@ -60,6 +60,8 @@ function take(line, name, child, arguments, index_, value) {
     # Behind a structure, which has commas of its own.
     if (name == "newfstatat") { value = arguments; sub(/\) += .*/, "", value); sub(/.*, /, "", value) }
     sub(/^flags=/, "", value)
+    # An empty set of names beside a number.
+    sub(/^\|/, "", value)
     sub(/[^0-9a-fx].*/, "", value)
   }
   # What the main thread did before its jail closed is not the policy's.
