@@ -73,7 +73,7 @@ func hangCases(_ options: Options) -> [TestCase] {
                 throw TickingVM.Failure("expected exit code 69 and why, found \(result.status.map { "\($0)" } ?? "none"): \(result.errors)")
             }
         },
-        hangCase(options, "what devices in use write is in a snapshot of changes", tracksWrites: true) { vm, scratch in
+        hangCase(options, "a snapshot of changes while devices are in use is whole", tracksWrites: true) { vm, scratch in
             let (base, next) = ("\(scratch.path)/base", "\(scratch.path)/next")
             let (flat, full) = ("\(scratch.path)/flat", "\(scratch.path)/full")
             _ = try HangingVM.processes(scratch)
