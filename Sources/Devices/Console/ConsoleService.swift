@@ -167,11 +167,14 @@ final class ConsoleService: AsyncDevice {
     /// Looks after the back-end; true when it is ready without waiting.
     private func attend() throws(SystemError) -> Bool {
         let (isReady, hasNews) = try state.withValue { state throws(SystemError) in
-            let hasNews = !state.events.isEmpty
+            let room = state.backend.room
+            let hasEvents = !state.events.isEmpty
             for event in state.events { state.backend.handle(event, poller: loop.poller) }
             state.events.removeAll(keepingCapacity: true)
             state.backend.flush()
             let wantsInput = state.wantsInput && state.isListening
+            // The back-end may have taken output since the sender gave up: then nothing is left for which it would be heard of.
+            let hasNews = hasEvents || state.backend.room > room
             return (try state.backend.updateWaiting(loop.poller, wantsInput: wantsInput), hasNews)
         }
         if isReady || hasNews {
