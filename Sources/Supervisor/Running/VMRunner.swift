@@ -39,10 +39,11 @@ public struct VMRunner: Sendable {
 
     /// Runs the VM, and its guest again after each reset if it is configured so, and clears away what was made for it.
     private func untilEnd(_ hub: EventHub) throws(VMError) -> MachineEnd {
+        // A snapshot's state is read by a thread of its own from `start` on.
+        makeRoomForDescriptors(512)
         let start = try start()
         let configuration = start.file.configuration
         ignoreBrokenPipes()
-        makeRoomForDescriptors(512)
         let signals = try VMError.host("block signals") { () throws(SystemError) in
             try SignalEvents([SIGTERM, SIGINT, SIGHUP, SIGWINCH])
         }
