@@ -55,6 +55,36 @@ struct AsyncRuntimeTests {
         #expect(try send(7, harness) == 8)
     }
 
+    @Test("a driver that never stops making chains available does not keep its device from being stopped")
+    func endlessDriver() throws {
+        let (place, ends) = (Notes<UInt64>(), Notes<Bool>())
+        let begun = try EventFD()
+        let host = try ScriptedDevice.host { device in
+            guard var stream = try? device.takeStream(0), place.all.count == 2 else { return }
+            let (area, size, memory) = (place.all[0], place.all[1], device.context.memory)
+            for count in 0..<2_000_000 {
+                guard let chain = await stream.next() else { return ends.add(true) }
+                let head = chain.head
+                chain.complete()
+                stream.flush()
+                // The same chain once more, at once: `ring` and `idx` of the available ring (virtio 1.3, 2.7.6).
+                let index: UInt16 = memory.load(at: area + 2) ?? 0
+                memory.store(head, at: area + 4 + 2 * (UInt64(index) % size))
+                memory.store(index &+ 1, at: area + 2)
+                if count == 100 { begun.signal() }
+            }
+            ends.add(false)
+        }
+        let harness = try DeviceHarness(host, rings: Rings(format: .split))
+        place.add(harness.configurations[0].driverArea)
+        place.add(UInt64(harness.configurations[0].size))
+        try harness.activate()
+        _ = try submit(1, harness)
+        try #require(begun.wait(timeoutMilliseconds: 10_000))
+        try harness.reset()
+        #expect(ends.all == [true])
+    }
+
     @Test("a stream is there once at a time, and comes back when it is dropped")
     func takenTwice() throws {
         let notes = Notes<RuntimeError?>()

@@ -46,7 +46,7 @@ final class DeviceHarness {
     private let isRemote: Bool
     private var remotes: [RemoteDevice] = []
     private var drivers: FixedArray<DriverQueue<GuestMemory>?>
-    private var configurations: [QueueConfiguration] = []
+    private(set) var configurations: [QueueConfiguration] = []
     private var kicks: [EventFD] = []
     private var used: [[UInt16: UInt32]]
     private let poller: Poller
