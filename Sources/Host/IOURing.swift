@@ -143,6 +143,10 @@ public import Virtqueue
         }
     }
 
+    /// Whether there is a completion to take: a look at memory that the kernel shares. What it keeps back when the completion queue is full is
+    /// told of by the descriptor.
+    public var hasCompletion: Bool { unsafe io_uring_cq_ready(ring) > 0 }
+
     /// The next completion, with its token and its result: a count, or a negative error number. Nil when there is none.
     public mutating func nextCompletion() -> (token: UInt64, result: Int32)? {
         var token: UInt64 = 0

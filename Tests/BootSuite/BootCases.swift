@@ -12,6 +12,8 @@ struct Boot {
     /// Whether the tap stands there beforehand, or swvmm makes it.
     var tapExists = false
     var engine = "auto"
+    /// For how long the data disk's threads look for requests before they sleep, in microseconds.
+    var poll = 0
     /// Whether the suite presses the power button, or the guest powers off.
     var powerButton = false
 
@@ -25,7 +27,9 @@ struct Boot {
 
     static let representative = [
         Boot(kernel: "6.12", transport: "pci", cpus: 2, packed: [.net, .rng], console: .socket, powerButton: true),
-        Boot(kernel: "6.1-cloud", transport: "mmio", cpus: 1, packed: [.block, .console], console: .pty, tapExists: true, engine: "sync"),
+        Boot(
+            kernel: "6.1-cloud", transport: "mmio", cpus: 1, packed: [.block, .console], console: .pty, tapExists: true, engine: "sync",
+            poll: 100),
     ]
 
     /// Everything with everything; what is not a dimension of its own takes turns.
@@ -40,7 +44,7 @@ struct Boot {
                             Boot(
                                 kernel: kernel, transport: transport, cpus: cpus, packed: packed,
                                 console: RunningVM.Console.allCases[turn % 3], tapExists: turn % 4 < 2,
-                                engine: ["auto", "auto", "sync"][turn % 3], powerButton: turn % 2 == 1))
+                                engine: ["auto", "auto", "sync"][turn % 3], poll: turn % 5 == 0 ? 100 : 0, powerButton: turn % 2 == 1))
                     }
                 }
             }
@@ -148,7 +152,7 @@ final class BootRun {
         let net = "\"type\": \"net\", \(packed(.net))"
         vm.devices = [
             "\"id\": \"console\", \"type\": \"console\", \"backend\": \(console), \(packed(.console))",
-            "\"id\": \"data\", \"type\": \"block\", \"path\": \"data.img\", \"queues\": \(boot.cpus), \"engine\": \"\(boot.engine)\", \(packed(.block))",
+            "\"id\": \"data\", \"type\": \"block\", \"path\": \"data.img\", \"queues\": \(boot.cpus), \"engine\": \"\(boot.engine)\", \"pollMicroseconds\": \(boot.poll), \(packed(.block))",
             "\"id\": \"tools\", \"type\": \"block\", \"path\": \"tools.img\", \"readOnly\": true, \(packed(.block))",
             "\"id\": \"tap\", \(net), \"backend\": { \"tap\": \"\(tap)\" }, \"queuePairs\": \(pairs), \"mac\": \"52:54:00:00:00:01\"",
             "\"id\": \"user\", \(net), \"backend\": \"user\", \"mac\": \"52:54:00:00:00:02\"",

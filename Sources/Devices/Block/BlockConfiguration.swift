@@ -33,6 +33,9 @@ public struct BlockConfiguration: ~Copyable, Sendable {
     public var witness: Int32?
     /// How requests reach the image.
     public var engine = BlockSettings.Engine.auto
+    /// For how long a worker that has nothing to do looks for more by itself before it sleeps, at most, in nanoseconds; it adapts to what comes.
+    /// 0: not at all.
+    public var pollNanoseconds: UInt64 = 0
     /// The transport that the configuration asks for.
     public var transport: TransportKind?
     /// Position in the boot order.

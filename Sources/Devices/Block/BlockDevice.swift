@@ -81,7 +81,8 @@ public final class BlockDevice: VirtioDevice {
             features: features, segments: BlockLimits.chainCapacity(queueSize: queueSize) - 2, block: blockSize,
             physicalBlock: properties.physicalBlock, queues: queueCount)
         counterBlocks = (0..<workerCount).map { _ in BlockCounters() }
-        let layout = WorkerLayout(label: label, queues: queueCount, counters: counterBlocks)
+        let layout = WorkerLayout(
+            label: label, queues: queueCount, counters: counterBlocks, window: PollingWindow(limit: configuration.pollNanoseconds))
         let perWorker = (queueCount + workerCount - 1) / workerCount * BlockLimits.inFlight(queueSize: queueSize)
         var workers: (any QueueHost)?
         if engine != .sync {
@@ -114,13 +115,17 @@ public final class BlockDevice: VirtioDevice {
         let queues: Int
         /// As many as there are workers.
         let counters: [BlockCounters]
+        let window: PollingWindow
 
         func workers<Engine: BlockEngine & ~Copyable>(
             _ backend: BlockBackend, _ engine: () throws(SystemError) -> Engine
         ) throws(SystemError) -> DeviceWorkers<BlockWorker<Engine>> {
             var workloads: [Slot<BlockWorker<Engine>>] = []
             for counters in counters {
-                workloads.append(Slot(try BlockWorker(backend, engine: try engine(), queueCount: queues, counters: counters)))
+                workloads.append(
+                    Slot(
+                        try BlockWorker(
+                            backend, engine: try engine(), queueCount: queues, counters: counters, polling: window)))
             }
             return DeviceWorkers(label: label, workloads: workloads, assignment: (0..<queues).map { $0 % counters.count })
         }

@@ -12,6 +12,9 @@ protocol BlockEngine: ~Copyable, Sendable {
     /// Hands over what was queued, and waits until `minimum` completions are there.
     mutating func submit(waitingFor minimum: Int) throws(SystemError)
 
+    /// Whether there is a completion to take, as far as memory tells.
+    var hasCompletion: Bool { get }
+
     /// The next completion; nil when there is none now.
     mutating func nextCompletion() -> (token: UInt64, result: Int32)?
 }
@@ -25,6 +28,8 @@ struct SynchronousBlockEngine: BlockEngine, ~Copyable {
     }
 
     mutating func submit(waitingFor minimum: Int) {}
+
+    var hasCompletion: Bool { false }
 
     mutating func nextCompletion() -> (token: UInt64, result: Int32)? { nil }
 
@@ -105,6 +110,8 @@ struct URingBlockEngine: BlockEngine, ~Copyable {
         try ring.submit(waitingFor: minimum)
         queued = 0
     }
+
+    var hasCompletion: Bool { ring.hasCompletion }
 
     mutating func nextCompletion() -> (token: UInt64, result: Int32)? { ring.nextCompletion() }
 }

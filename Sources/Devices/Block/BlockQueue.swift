@@ -56,9 +56,10 @@ struct BlockQueue: ~Copyable, Sendable {
     var isIdle: Bool { inFlight == 0 }
     var hasFreeSlot: Bool { inFlight < slots.count }
 
-    /// Takes up to a queue's length of requests and starts them.
+    /// Takes up to a queue's length of requests and starts them. `quietly`: the driver is not asked to ring for the next ones yet, because
+    /// whoever calls looks for them, and calls `rest` before he sleeps.
     mutating func takeRequests<Engine: BlockEngine & ~Copyable>(
-        _ engine: inout Engine, _ backend: BlockBackend, _ context: DeviceContext
+        _ engine: inout Engine, _ backend: BlockBackend, _ context: DeviceContext, quietly: Bool
     ) -> Outcome {
         guard !isBroken else { return .drained }
         queue.ring.disableNotifications()
@@ -68,6 +69,7 @@ struct BlockQueue: ~Copyable, Sendable {
                 // The slot was just made or taken from the list of free ones, so it is there.
                 guard try slots[number]?.pop(&queue.ring) == true else {
                     free.append(number)
+                    if quietly { return .drained }
                     return try queue.ring.enableNotifications() ? .more : .drained
                 }
             } catch {
@@ -80,6 +82,18 @@ struct BlockQueue: ~Copyable, Sendable {
             if unpublishedBytes >= Self.publishedBytes { publish(context) }
         }
         return .more
+    }
+
+    /// Whether the driver has made a request available. One that breaks a rule is told by `takeRequests`.
+    var hasRequests: Bool {
+        guard !isBroken else { return false }
+        do { return try queue.ring.hasAvailable() } catch { return true }
+    }
+
+    /// Asks the driver to ring for its next request; true when there is one already.
+    mutating func rest() -> Bool {
+        guard !isBroken else { return false }
+        do { return try queue.ring.enableNotifications() } catch { return true }
     }
 
     private mutating func takeSlot() -> Int? {

@@ -36,6 +36,8 @@ public struct BlockSettings: Sendable, Equatable {
     public let blockSize: Int
     /// How requests reach the image.
     public let engine: Engine
+    /// For how long a queue's thread looks for requests before it sleeps, at most, in microseconds: 0…1000.
+    public let pollMicroseconds: Int
 
     /// Bytes of a disk's configuration space (virtio 1.3, 5.2.4).
     public static let configurationSpaceSize = BlockConfigurationSpace.size
@@ -62,10 +64,14 @@ public struct BlockSettings: Sendable, Equatable {
         queueSize = try reader.queueSize(default: 256)
         blockSize = Int(try reader.integer("blockSize", oneOf: [512, 4096], default: 512, doc: "Logical block size in bytes."))
         engine = try reader.choice("engine", default: Engine.auto, doc: "How requests reach the image.")
+        pollMicroseconds = Int(
+            try reader.integer(
+                "pollMicroseconds", in: 0...1000, default: 0,
+                doc: "How long a queue's thread looks for requests before it sleeps, at most; it adapts. 0: it sleeps at once."))
         if foreign != nil {
             let others = [
                 ("readOnly", readOnly), ("direct", direct), ("serial", serial != nil), ("blockSize", blockSize != 512),
-                ("engine", engine != .auto),
+                ("engine", engine != .auto), ("pollMicroseconds", pollMicroseconds != 0),
             ]
             for (key, isSaid) in others where isSaid { throw reader.error(key, "that is the back-end's to decide.") }
         }

@@ -11,17 +11,27 @@ struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
     /// By queue index.
     private var queues: FixedArray<BlockQueue?>
     private var context: DeviceContext?
+    private var window: PollingWindow
+    /// The queues whose driver has not been asked to ring again, because the worker looks itself. One bit each, as everywhere here.
+    private var quiet: UInt64 = 0
+    /// When the poller has to be looked at again, in nanoseconds: nothing else tells that the worker has to stop.
+    private var nextLook: UInt64 = 0
 
+    /// How often the poller is looked at while the worker does not sleep, in nanoseconds.
+    private static var lookInterval: UInt64 { 100_000 }
     private static var stopToken: UInt64 { .max }
     private static var completionToken: UInt64 { .max - 1 }
 
-    init(_ backend: BlockBackend, engine: consuming Engine, queueCount: Int, counters: BlockCounters) throws(SystemError) {
+    init(
+        _ backend: BlockBackend, engine: consuming Engine, queueCount: Int, counters: BlockCounters, polling window: PollingWindow
+    ) throws(SystemError) {
         let poller = try Poller()
         if let descriptor = engine.completionDescriptor { try poller.add(descriptor, token: Self.completionToken) }
         self.backend = backend
         self.counters = counters
         self.poller = poller
         self.engine = engine
+        self.window = window
         self.queues = FixedArray(count: queueCount) { _ in nil }
     }
 
@@ -42,6 +52,7 @@ struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
 
     mutating func run(until stop: EventFD) {
         guard let context else { return }
+        quiet = 0
         do {
             try watch(stop)
             try loop(context)
@@ -68,29 +79,79 @@ struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
         var pending = UInt64.max
         while true {
             pending = try serve(pending, context)
-            var stopped = false
-            var kicked: UInt64 = 0
-            try poller.wait(timeoutMilliseconds: pending == 0 ? nil : 0) { event in
-                switch event.token {
-                case Self.stopToken: stopped = true
-                case Self.completionToken: break
-                default: kicked |= 1 << event.token
-                }
+            guard window.isWanted, pending == 0 else {
+                if try !listen(&pending, sleeps: pending == 0) { return }
+                continue
             }
-            if stopped { return }
-            pending |= kicked
+            let begin = monotonicNanoseconds()
+            switch try keepLooking(from: begin, &pending) {
+            case .stopped: return
+            case .work: continue
+            case .nothing: break
+            }
+            rest(&pending)
+            if try !listen(&pending, sleeps: pending == 0) { return }
+            window.adapt(afterWaiting: monotonicNanoseconds() &- begin)
         }
+    }
+
+    /// Hears of doorbells and completions; `sleeps`: waits until there is one. False when the worker has to stop.
+    private func listen(_ pending: inout UInt64, sleeps: Bool) throws(SystemError) -> Bool {
+        var stopped = false
+        var kicked: UInt64 = 0
+        try poller.wait(timeoutMilliseconds: sleeps ? nil : 0) { event in
+            switch event.token {
+            case Self.stopToken: stopped = true
+            case Self.completionToken: break
+            default: kicked |= 1 << event.token
+            }
+        }
+        pending |= kicked
+        return !stopped
+    }
+
+    /// What came of looking.
+    private enum Sight {
+        case work
+        case nothing
+        case stopped
+    }
+
+    /// Looks at rings and completions for as long as the window says.
+    private mutating func keepLooking(from begin: UInt64, _ pending: inout UInt64) throws(SystemError) -> Sight {
+        guard window.length > 0 else { return .nothing }
+        while true {
+            for index in queues.indices where queues[index]?.hasRequests == true { pending |= 1 << UInt64(index) }
+            let now = monotonicNanoseconds()
+            if now >= nextLook {
+                nextLook = now &+ Self.lookInterval
+                if try !listen(&pending, sleeps: false) { return .stopped }
+            }
+            if pending != 0 || engine.hasCompletion { return .work }
+            if now &- begin >= window.length { return .nothing }
+        }
+    }
+
+    /// Asks the drivers to ring again; who has been faster than that is in `pending`.
+    private mutating func rest(_ pending: inout UInt64) {
+        for index in queues.indices where quiet & 1 << UInt64(index) != 0 {
+            if queues[index]?.rest() == true { pending |= 1 << UInt64(index) }
+        }
+        quiet = 0
     }
 
     /// One round over the queues in `pending`; returns those that have to be served again without a kick.
     private mutating func serve(_ pending: UInt64, _ context: DeviceContext) throws(SystemError) -> UInt64 {
         var again: UInt64 = 0
         var full: UInt64 = starved
+        let keepsLooking = window.length > 0
         for index in queues.indices where (pending | full) & 1 << UInt64(index) != 0 {
-            switch queues[index]?.takeRequests(&engine, backend, context) {
+            switch queues[index]?.takeRequests(&engine, backend, context, quietly: keepsLooking) {
             case .more?: again |= 1 << UInt64(index)
             case .full?: full |= 1 << UInt64(index)
-            case .drained?, nil: full &= ~(1 << UInt64(index))
+            case .drained?, nil:
+                full &= ~(1 << UInt64(index))
+                if keepsLooking { quiet |= 1 << UInt64(index) }
             }
         }
         try engine.submit(waitingFor: 0)

@@ -44,6 +44,7 @@ extension BlockSettings {
         configuration.queueSize = queueSize
         configuration.blockSize = blockSize
         configuration.engine = engine
+        configuration.pollNanoseconds = UInt64(clamping: pollMicroseconds) * 1000
         configuration.packedRing = packedRing
         return configuration
     }

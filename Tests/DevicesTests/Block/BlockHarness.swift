@@ -11,11 +11,17 @@ final class BlockHarness {
     struct Variant: CustomStringConvertible, Sendable {
         var rings: DeviceHarness.Rings
         var engine: BlockSettings.Engine
-        var description: String { "\(engine.rawValue), \(rings)" }
+        /// Whether workers look for requests themselves before they sleep.
+        var polls = false
+        var description: String { "\(engine.rawValue)\(polls ? ", polling" : ""), \(rings)" }
 
-        static let all = DeviceHarness.Rings.both.flatMap { rings in
-            [BlockSettings.Engine.auto, .uring, .sync].map { Variant(rings: rings, engine: $0) }
+        static let polling = DeviceHarness.Rings.local.flatMap { rings in
+            [BlockSettings.Engine.uring, .sync].map { Variant(rings: rings, engine: $0, polls: true) }
         }
+        static let all =
+            DeviceHarness.Rings.both.flatMap { rings in
+                [BlockSettings.Engine.auto, .uring, .sync].map { Variant(rings: rings, engine: $0) }
+            } + polling
     }
 
     /// A request on its way.
@@ -62,6 +68,8 @@ final class BlockHarness {
         configuration.serial = "serial-0123456789"
         configuration.engine = variant.engine
         configuration.packedRing = true
+        // Long: what is published without a doorbell is to be found by looking.
+        if variant.polls { configuration.pollNanoseconds = 200_000_000 }
         try change(&configuration)
         return try BlockDevice(configuration)
     }

@@ -32,6 +32,7 @@ private struct ScriptedEngine: BlockEngine, ~Copyable {
     }
 
     mutating func submit(waitingFor minimum: Int) {}
+    var hasCompletion: Bool { false }
     mutating func nextCompletion() -> (token: UInt64, result: Int32)? { nil }
 }
 

@@ -47,7 +47,7 @@ final class DeviceHarness {
     private var remotes: [RemoteDevice] = []
     private var drivers: FixedArray<DriverQueue<GuestMemory>?>
     private(set) var configurations: [QueueConfiguration] = []
-    private var kicks: [EventFD] = []
+    private(set) var kicks: [EventFD] = []
     private var used: [[UInt16: UInt32]]
     private let poller: Poller
     /// What lies below it are rings and indirect tables.
@@ -248,8 +248,9 @@ final class DeviceHarness {
         if drivers[index]?.publish() == true { kicks[index].signal() }
     }
 
-    /// Publishes what was added without ringing any doorbell.
-    func publish(queue index: Int = 0) { _ = drivers[index]?.publish() }
+    /// Publishes what was added without ringing any doorbell; whether the device wants one.
+    @discardableResult
+    func publish(queue index: Int = 0) -> Bool { drivers[index]?.publish() == true }
 
     /// Rings the doorbell whatever the device wants.
     func ring(queue index: Int = 0) { kicks[index].signal() }
