@@ -122,8 +122,19 @@ struct HostedDevices: Sendable {
         }
     }
 
-    /// Stops every device: drains what is in flight. A device that cannot stop has said so in its log; the process ends soon anyway.
+    /// Stops every device: drains what is in flight. All of them at a time, so that several that do not answer take no longer than one. A device
+    /// that cannot stop has said so in its log; the process ends soon anyway.
     func stop() {
-        for member in members { try? member.hosted.device.reset() }
+        guard let first = members.first else { return }
+        var others: [WorkerThread<Bool>] = []
+        for member in members.dropFirst() {
+            do {
+                others.append(try WorkerThread(name: "stop \(member.id)", state: true) { _, _ in try? member.hosted.device.reset() })
+            } catch {
+                try? member.hosted.device.reset()
+            }
+        }
+        try? first.hosted.device.reset()
+        for other in others { _ = other.stop() }
     }
 }
