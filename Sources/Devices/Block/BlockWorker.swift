@@ -117,11 +117,13 @@ struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
         case stopped
     }
 
-    /// Looks at rings and completions for as long as the window says.
+    /// Looks at rings and completions for as long as the window says. Of a starved queue only a completion is of use.
     private mutating func keepLooking(from begin: UInt64, _ pending: inout UInt64) throws(SystemError) -> Sight {
         guard window.length > 0 else { return .nothing }
         while true {
-            for index in queues.indices where queues[index]?.hasRequests == true { pending |= 1 << UInt64(index) }
+            for index in queues.indices where starved & 1 << UInt64(index) == 0 && queues[index]?.hasRequests == true {
+                pending |= 1 << UInt64(index)
+            }
             let now = monotonicNanoseconds()
             if now >= nextLook {
                 nextLook = now &+ Self.lookInterval
