@@ -4,7 +4,8 @@ import Synchronization
 import Virtqueue
 
 /// A block device whose storage is this object: Linux's nbd driver talks to it over a socket. Writes to some places can be held back for as
-/// long as one likes, while all others are done, so that nothing depends on time. For root, in the lab.
+/// long as one likes, while all others are done, so that nothing depends on time; or it is slow, so that whoever dies has requests under way. For
+/// root, in the lab.
 ///
 /// The protocol is that of Linux's `nbd` driver after the handshake (`linux/nbd.h`), which is spared here.
 final class HeldStorage {
@@ -13,6 +14,7 @@ final class HeldStorage {
     private let core: StorageCore
     private let server: WorkerThread<Bool>
     private let client: ChildProcess
+    private let pulse: WorkerThread<Bool>?
 
     /// What has to be said to the driver stands in `linux/nbd.h`; it needs a process that waits for as long as the device lasts.
     private static let script = """
@@ -22,11 +24,18 @@ final class HeldStorage {
         ioctl $device, 0xab03, 0;
         """
 
-    init() throws {
+    /// `pulse`: everything waits, and is done every so many milliseconds, what came last first; nil: nothing waits but what is held back.
+    init(pulse: Int64? = nil) throws {
         guard Command.shell("modprobe nbd nbds_max=1 max_part=0") != nil else { throw PeerFailure("the module nbd does not load") }
         let pair = try SocketPair()
         let core = StorageCore(try pair.first.duplicate())
         self.core = core
+        core.state.withLock { $0.holdsAll = pulse != nil }
+        self.pulse = try pulse.map { milliseconds in
+            try WorkerThread(name: "pulse", state: true) { _, stop in
+                while !stop.wait(timeoutMilliseconds: milliseconds) { core.doHeld() }
+            }
+        }
         server = try WorkerThread(name: "storage", state: true) { _, _ in core.serve() }
         client = try ChildProcess(
             path: "/usr/bin/perl", arguments: ["perl", "-e", Self.script],
@@ -55,6 +64,7 @@ final class HeldStorage {
 
     /// Ends it: what is under way fails.
     func end() {
+        _ = pulse?.stop()
         core.release()
         client.signal(SIGKILL)
         core.hangUp()
@@ -64,16 +74,19 @@ final class HeldStorage {
 
 /// What the thread of a `HeldStorage` has.
 private final class StorageCore: Sendable {
-    struct Write {
+    struct Request {
         let cookie: [UInt8]
         let offset: UInt64
-        let data: [UInt8]
+        let count: Int
+        /// What is to be written; nil of a read.
+        var data: [UInt8]?
     }
 
     struct State {
         var bytes = [UInt8](repeating: 0, count: HeldStorage.size)
         var offsets: Set<UInt64> = []
-        var held: [Write] = []
+        var holdsAll = false
+        var held: [Request] = []
         var landed: [UInt64: [UInt8]] = [:]
     }
 
@@ -96,40 +109,55 @@ private final class StorageCore: Sendable {
             let kind = Self.number(header[6..<8])
             let (cookie, offset, count) = (Array(header[8..<16]), Self.number(header[16..<24]), Int(Self.number(header[24..<28])))
             guard kind != Kind.disconnect, offset <= HeldStorage.size, count <= HeldStorage.size - Int(offset) else { return }
-            switch kind {
-            case Kind.read: answer(cookie, state.withLock { Array($0.bytes[Int(offset)..<Int(offset) + count]) })
-            case Kind.write:
-                guard let data = read(count) else { return }
-                let write = Write(cookie: cookie, offset: offset, data: data)
-                let isHeld = state.withLock { state in
-                    guard state.offsets.contains(offset) else { return false }
-                    state.held.append(write)
-                    return true
-                }
-                if !isHeld { land(write) }
-            default: answer(cookie, [])
+            guard kind == Kind.read || kind == Kind.write else {
+                answer(cookie, [])
+                continue
             }
+            var request = Request(cookie: cookie, offset: offset, count: count)
+            if kind == Kind.write {
+                guard let data = read(count) else { return }
+                request.data = data
+            }
+            let isHeld = state.withLock { state in
+                guard state.holdsAll || kind == Kind.write && state.offsets.contains(offset) else { return false }
+                state.held.append(request)
+                return true
+            }
+            if !isHeld { perform(request) }
         }
     }
 
     func release() {
-        let held = state.withLock { state in
-            defer { (state.held, state.offsets) = ([], []) }
+        state.withLock { ($0.holdsAll, $0.offsets) = (false, []) }
+        for request in takeHeld() { perform(request) }
+    }
+
+    /// Does what is held back, the last first, and goes on holding back what comes.
+    func doHeld() {
+        for request in takeHeld().reversed() { perform(request) }
+    }
+
+    private func takeHeld() -> [Request] {
+        state.withLock { state in
+            defer { state.held = [] }
             return state.held
         }
-        for write in held { land(write) }
     }
 
     func hangUp() { socket.hangUp() }
 
-    private func land(_ write: Write) {
+    private func perform(_ request: Request) {
+        let start = Int(request.offset)
+        guard let data = request.data else {
+            return answer(request.cookie, state.withLock { Array($0.bytes[start..<start + request.count]) })
+        }
         state.withLock { state in
-            for (index, byte) in write.data.enumerated() { state.bytes[Int(write.offset) + index] = byte }
-            for place in stride(from: 0, to: write.data.count, by: 4096) {
-                state.landed[write.offset + UInt64(place), default: []].append(write.data[place])
+            for (index, byte) in data.enumerated() { state.bytes[start + index] = byte }
+            for place in stride(from: 0, to: data.count, by: 4096) {
+                state.landed[request.offset + UInt64(place), default: []].append(data[place])
             }
         }
-        answer(write.cookie, [])
+        answer(request.cookie, [])
     }
 
     /// magic (4 bytes), error (4), cookie (8), data.

@@ -95,16 +95,20 @@ final class LoadedRun {
     func run(kills: Int) {
         defer {
             machine?.kill()
+            storage?.end()
             _ = Command.shell("ip link del \(tap)")
             scratch.remove()
         }
         let begin = MonotonicTime.now
         do {
+            // A foreign disk has a load of its own.
+            verifies = load.backEnds == .own
             try start(isolation: "process", extra: ["\"maxRestarts\": 1000000"])
             try check("\(kills) processes of its devices killed") {
                 for kill in 0..<kills {
-                    // The disk most often: it has most to lose.
-                    let device = ["data", "tap", "data", "console", "data", "rng"][kill % 6]
+                    // Disks most often: they have most to lose.
+                    let disk = verifies ? "verified" : "data"
+                    let device = ["data", "tap", disk, "console", disk, "rng"][kill % 6]
                     if let server = servers[device] {
                         try server.kill(whileBusy: kill % 3 != 0)
                         try server.restart()
@@ -204,6 +208,9 @@ final class LoadedRun {
 
     private var group: String { isKilling ? "kills" : load.disk == nil ? "cycles" : "vdpa" }
     private var isKilling = false
+    /// Whether fio works on a disk beside the load.
+    private var verifies = false
+    private var storage: HeldStorage?
 
     private func start(isolation: String? = nil, extra: [String] = [], more devices: [String] = []) throws {
         isKilling = isolation != nil
@@ -240,6 +247,16 @@ final class LoadedRun {
             "\"id\": \"tap\", \"type\": \"net\", \(backEnd("tap", own: "\"backend\": { \"tap\": \"\(tap)\" }")), \"mac\": \"52:54:00:00:00:01\", \(ring)",
             "\"id\": \"rng\", \"type\": \"rng\", \(ring)",
         ]
+        if verifies {
+            vm.commandLine += " swvmm.verify=yes"
+            // Slow, so that requests are under way when their process ends.
+            let storage = try HeldStorage(pulse: 100)
+            self.storage = storage
+            vm.devices += [
+                "\"id\": \"verified\", \"type\": \"block\", \"path\": \"\(storage.path)\", \"direct\": true, \"queues\": \(load.cpus), \(ring)",
+                "\"id\": \"fio\", \"type\": \"block\", \"path\": \(quote("\(options.guests)/fio.ext4")), \"readOnly\": true, \(ring)",
+            ]
+        }
         vm.devices += devices
         scratch.write("vm.json", vm.text)
         try begin()
@@ -341,6 +358,12 @@ final class LoadedRun {
             if line == "END" { break }
         }
         guard ending.contains("CHECK fsck ok") else { throw Failure(reason: "the file system is not clean: \(ending)") }
+        if verifies {
+            // Blocks that were read again, and blocks that were written.
+            let counts = (ending.first { $0.hasPrefix("CHECK verified ") } ?? "").split(separator: " ").compactMap { Int($0) }
+            guard counts.count == 2, counts.allSatisfy({ $0 > 0 }) else { throw Failure(reason: "fio has verified nothing: \(ending)") }
+            report.remark("\(group): \(load.name): fio wrote \(counts[1]) blocks and verified \(counts[0])")
+        }
         // Linux 6.1 has no driver for the VM Generation ID.
         guard isKilling || load.kernel.hasPrefix("6.1-") || ending.contains(where: { $0.hasPrefix("FORKS ") && $0 != "FORKS 0" }) else {
             throw Failure(reason: "the guest has not noticed that it was restored: \(ending)")

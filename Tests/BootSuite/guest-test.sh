@@ -3,6 +3,7 @@
 #   swvmm.end=NAME        how to end: poweroff, wait, ignore, reboot, panic, again; load, pages and steady work until somebody types "stop"
 #   swvmm.cpus=N swvmm.pairs=N swvmm.transport=pci|mmio   what the guest must find
 #   swvmm.packed=KIND,…   the kinds of device that must use packed rings
+#   swvmm.verify=yes      have fio verify the disk "verified" beside the load
 #   swvmm.disk=SERIAL     what the disk calls itself that is "data" here
 #
 # "HOST WORD" asks the suite a question; its answer comes as typed input on hvc0.
@@ -319,10 +320,37 @@ tcp_load() {
   nc 10.7.0.1 9100 -e /tmp/return &
 }
 
+# Writes that lie over earlier ones, sixteen at a time, of which each block says what it is: read again after some dozens.
+verify_load() {
+  tools=$(disk fio) && target=$(disk verified) && mkdir -p /tmp/fio && mount -t ext4 -o ro "$tools" /tmp/fio || return
+  /tmp/fio/lib/ld-linux-x86-64.so.2 --library-path /tmp/fio/lib /tmp/fio/fio --name=verified --thread --filename="$target" --size=8M \
+    --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bsrange=4k-32k --norandommap --serialize_overlap=1 \
+    --verify=crc32c --verify_fatal=1 --verify_backlog=32 \
+    --time_based --runtime=7200 --eta=never >/tmp/fio.log 2>&1 &
+  verifier=$!
+  # Its sixty libraries take an emulated machine some time.
+  writes=0
+  while [ "$writes" -eq 0 ] && kill -0 "$verifier"; do
+    usleep 200000
+    read -r reads merged sectors time writes rest <"/sys/block/${target##*/}/stat"
+  done
+}
+
+end_verify_load() {
+  kill "$verifier"
+  wait "$verifier"
+  if grep -q ' err= 0' /tmp/fio.log; then
+    echo "CHECK verified $(sed -n 's/.*issued rwts: total=\([0-9]*\),\([0-9]*\),.*/\1 \2/p' /tmp/fio.log)"
+  else
+    echo "BAD verified: $(grep -E 'verify|err' /tmp/fio.log | head -n 3 | tr '\n' ' ')"
+  fi
+}
+
 load() {
   data=$(disk data) || return
   mkfs.ext4 -q -F "$data" && mount -t ext4 "$data" /mnt || return
   [ "$(word tcp)" = no ] || tcp_load || return
+  [ "$(word verify)" != yes ] || verify_load || return
   disk_load &
   disk_process=$!
   (
@@ -337,6 +365,7 @@ load() {
     usleep 20000
   done
   wait "$disk_process"
+  [ "$(word verify)" != yes ] || end_verify_load
   killall nc 2>/dev/null
   umount /mnt && e2fsck -fn "$data" >/dev/null 2>&1 && echo "CHECK fsck ok"
   echo "FORKS $(dmesg | grep -c 'crng reseeded due to virtual machine fork')"
