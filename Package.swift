@@ -133,7 +133,9 @@ let package = Package(
                 "Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "VhostUser", "VirtioDriver", "DriverSupport",
                 "TestSupport",
             ]),
-        tests("VirtualMachineTests", of: ["Virtqueue", "Host", "Virtio", "Devices", "Machine", "VirtualMachine"]),
+        tests(
+            "VirtualMachineTests",
+            of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Virtio", "Devices", "Machine", "VirtualMachine"]),
         tests("SnapshotTests", of: ["Virtqueue", "Host", "GuestMemory", "Schema", "Hypervisor", "Snapshot", "TestSupport"]),
         tests(
             "SupervisorTests",
