@@ -5,14 +5,11 @@ import Virtio
 /// The configuration space of a kernel's device as it was last read, so that reads of the driver wait for nobody; and who is told when it
 /// changes.
 final class VdpaSpace: Sendable {
-    private struct State {
-        var bytes: [UInt8] = []
-        var interrupt: Interrupt?
-    }
-
     private let vdpa: VhostVdpa
     private let size: Int
-    private let state = Mutex(State())
+    private let copy = Mutex<[UInt8]>([])
+    /// Who is told of changes.
+    let announcements = Announcements()
 
     init(_ vdpa: VhostVdpa) throws(VdpaError) {
         self.vdpa = vdpa
@@ -21,30 +18,27 @@ final class VdpaSpace: Sendable {
         try refresh()
     }
 
-    /// From now on changes are announced there.
-    func announce(to interrupt: Interrupt?) { state.withLock { $0.interrupt = interrupt } }
-
     /// Reads it anew.
     func refresh() throws(VdpaError) {
         guard size > 0 else { return }
         let bytes = try vdpa.configuration(count: size)
-        state.withLock { $0.bytes = bytes }
+        copy.withLock { $0 = bytes }
     }
 
     /// The device says that it has changed, or that it cannot go on.
     func changed() {
+        let moment = announcements.now
         try? refresh()
-        guard let interrupt = state.withLock({ $0.interrupt }) else { return }
         // A device whose status cannot be read has gone.
         if (try? vdpa.status())?.contains(.needsReset) ?? true {
-            interrupt.needsReset()
+            announcements.needsReset(since: moment)
         } else {
-            interrupt.signalConfigurationChange()
+            announcements.configurationChanged()
         }
     }
 
     func read(at offset: Int, into bytes: inout MutableSpan<UInt8>) {
-        let copy = state.withLock { $0.bytes }
+        let copy = self.copy.withLock { $0 }
         for index in bytes.indices {
             let (position, overflow) = offset.addingReportingOverflow(index)
             bytes[index] = !overflow && copy.indices.contains(position) ? copy[position] : 0

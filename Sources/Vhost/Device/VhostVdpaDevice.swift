@@ -123,14 +123,14 @@ public final class VhostVdpaDevice: VirtioDevice {
                 throw error
             }
         }
-        space.announce(to: interrupt)
+        space.announcements.go(to: interrupt)
         // What it said while nobody was told.
         space.changed()
     }
 
     /// Stops all queues and lets the device forget its driver.
     public func reset() throws(DeviceError) {
-        space.announce(to: nil)
+        space.announcements.go(to: nil)
         try perform { (state) throws(VdpaError) in
             (state.interrupt, state.queues, state.suspended) = (nil, [:], nil)
             try vdpa.reset()
@@ -166,7 +166,7 @@ public final class VhostVdpaDevice: VirtioDevice {
             (state.interrupt, state.queues) = (nil, [:])
             return queues
         }
-        if queues != nil { space.announce(to: nil) }
+        if queues != nil { space.announcements.go(to: nil) }
         return queues
     }
 

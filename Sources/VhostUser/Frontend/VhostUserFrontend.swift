@@ -146,7 +146,7 @@ public final class VhostUserFrontend: VirtioDevice {
     /// Tells the back-end what was negotiated, where RAM is, and of every queue.
     public func activate(_ activation: consuming Activation) throws(DeviceError) {
         var activation = activation
-        space.announce(to: activation.interrupt)
+        space.announcements.go(to: activation.interrupt)
         state.withLock { state in
             (state.features, state.memory, state.interrupt) = (activation.features, activation.memory, activation.interrupt)
             state.isActive = true
@@ -169,7 +169,7 @@ public final class VhostUserFrontend: VirtioDevice {
 
     /// Stops all queues and lets the back-end forget its driver.
     public func reset() throws(DeviceError) {
-        space.announce(to: nil)
+        space.announcements.go(to: nil)
         try perform { (state) throws(VhostUserError) in
             guard state.isActive else { return }
             for index in state.progress.started.sorted() { _ = try link.connection.base(of: UInt32(index)) }

@@ -49,19 +49,21 @@ struct ChannelTests {
         #expect(rig.interrupts.configurationChanges == 0)
     }
 
-    @Test("A change before activation or after a reset is read, and nobody is told")
+    @Test("A change before activation or after a reset is read; a driver is told when it is ready")
     func inactive() throws {
         let rig = try FrontendRig()
         let channel = try rig.fake.channel()
         rig.fake.set(configuration: fresh)
         #expect(try ask(channel, Self.changed) == 0)
         #expect(rig.configuration() == fresh)
+        #expect(rig.interrupts.configurationChanges == 0)
         try rig.activate()
+        #expect(rig.interrupts.configurationChanges == 1)
         try rig.frontend.reset()
         rig.fake.set(configuration: fresh.map { ~$0 })
         #expect(try ask(channel, Self.changed) == 0)
         #expect(rig.configuration(count: 1) == [0x88])
-        #expect(rig.interrupts.configurationChanges == 0)
+        #expect(rig.interrupts.configurationChanges == 1)
     }
 
     @Test("Requests that are not known are refused, and the channel goes on", arguments: [0, 1, 3, 4, 8, UInt32.max])
