@@ -1,15 +1,10 @@
-import Host
-import Synchronization
 import Virtio
 
-/// The configuration space of a kernel's device as it was last read, so that reads of the driver wait for nobody; and who is told when it
-/// changes.
+/// The configuration space of a kernel's device as it was last read.
 final class VdpaSpace: Sendable {
     private let vdpa: VhostVdpa
     private let size: Int
-    private let copy = Mutex<[UInt8]>([])
-    /// Who is told of changes.
-    let announcements = Announcements()
+    let copy = ConfigurationCopy()
 
     init(_ vdpa: VhostVdpa) throws(VdpaError) {
         self.vdpa = vdpa
@@ -18,11 +13,13 @@ final class VdpaSpace: Sendable {
         try refresh()
     }
 
+    /// Who is told of changes.
+    var announcements: Announcements { copy.announcements }
+
     /// Reads it anew.
     func refresh() throws(VdpaError) {
         guard size > 0 else { return }
-        let bytes = try vdpa.configuration(count: size)
-        copy.withLock { $0 = bytes }
+        try copy.refresh { () throws(VdpaError) in try vdpa.configuration(count: size) }
     }
 
     /// The device says that it has changed, or that it cannot go on.
@@ -34,14 +31,6 @@ final class VdpaSpace: Sendable {
             announcements.needsReset(since: moment)
         } else {
             announcements.configurationChanged()
-        }
-    }
-
-    func read(at offset: Int, into bytes: inout MutableSpan<UInt8>) {
-        let copy = self.copy.withLock { $0 }
-        for index in bytes.indices {
-            let (position, overflow) = offset.addingReportingOverflow(index)
-            bytes[index] = !overflow && copy.indices.contains(position) ? copy[position] : 0
         }
     }
 }

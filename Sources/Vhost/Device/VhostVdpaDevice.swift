@@ -97,7 +97,7 @@ public final class VhostVdpaDevice: VirtioDevice {
     public var keepDescriptors: [Int32] { [] }
 
     /// Copies configuration space; waits for nobody.
-    public func readConfiguration(at offset: Int, into bytes: inout MutableSpan<UInt8>) { space.read(at: offset, into: &bytes) }
+    public func readConfiguration(at offset: Int, into bytes: inout MutableSpan<UInt8>) { space.copy.read(at: offset, into: &bytes) }
 
     // MARK: Its life
 

@@ -11,7 +11,7 @@ final class BackEndLink: Sendable {
 
     /// Greets the back-end at the other end of `socket`, and reads its configuration space into `space`.
     init(
-        _ socket: consuming OwnedDescriptor, _ profile: FrontendProfile, _ space: ConfigurationCopy, _ events: FrontendEvents?
+        _ socket: consuming OwnedDescriptor, _ profile: FrontendProfile, _ space: FrontendSpace, _ events: FrontendEvents?
     ) throws(VhostUserError) {
         let slot = Slot(socket)
         let isLast = profile.recovery == nil
@@ -32,7 +32,7 @@ final class BackEndLink: Sendable {
         spaceSize = size
         try space.refresh(from: connection, count: size)
         // Its capacity comes first (virtio 1.3, 5.2.4).
-        if profile.deviceType == .block, size >= 8, space.bytes.prefix(8).allSatisfy({ $0 == 0 }) {
+        if profile.deviceType == .block, size >= 8, space.copy.bytes.prefix(8).allSatisfy({ $0 == 0 }) {
             throw VhostUserError(.device, "The back-end has a disk without any space, or serves another kind of device.")
         }
         let knowsStatus = greeting.protocolFeatures.contains(.status)

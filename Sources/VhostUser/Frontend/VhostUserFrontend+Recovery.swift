@@ -34,13 +34,13 @@ extension VhostUserFrontend {
     /// Call it only when the old one has no way to the guest's RAM any more.
     /// - Throws: what keeps the back-end from being the same device. The device then waits for a better one.
     public func recover(_ socket: consuming OwnedDescriptor) throws(VhostUserError) {
-        let before = space.bytes
+        let before = space.copy.bytes
         let link = try BackEndLink(socket, profile, space, events)
         guard link.greeting.features.isSuperset(of: backEndFeatures) else {
             throw VhostUserError(.device, "The new back-end lacks features that the old one had.")
         }
         let change = try hosted("make an event") { () throws(SystemError) in try EventFD() }
-        let interrupt = try state.withLock { (state) throws(VhostUserError) -> Interrupt? in
+        try state.withLock { (state) throws(VhostUserError) in
             guard !isGivenUp.load(ordering: .acquiring) else { throw VhostUserError(.device, "The device has been given up.") }
             guard state.inFlight == nil || link.has(.inFlight) else {
                 throw VhostUserError(
@@ -54,15 +54,14 @@ extension VhostUserFrontend {
             try introduce(&state, saved: state.isActive ? nil : state.saved, isRecovery: true)
             state.change.signal()
             state.change = change
-            return state.interrupt
         }
-        try announceSpace(unlike: before, to: interrupt)
+        try announceSpace(unlike: before)
     }
 
     /// The space may be another one now.
-    private func announceSpace(unlike before: [UInt8], to interrupt: Interrupt?) throws(VhostUserError) {
+    private func announceSpace(unlike before: [UInt8]) throws(VhostUserError) {
         try refreshSpace()
-        if space.bytes != before { interrupt?.signalConfigurationChange() }
+        if space.copy.bytes != before { space.announcements.configurationChanged() }
     }
 
     /// Tells a back-end that has just come of everything.
@@ -84,12 +83,12 @@ extension VhostUserFrontend {
     ///
     /// - Throws: what keeps it from doing so; the device then stays where it was.
     public func handOver(to socket: consuming OwnedDescriptor) throws(VhostUserError) {
-        let before = space.bytes
+        let before = space.copy.bytes
         let link = try BackEndLink(socket, profile, space, events)
         guard link.greeting.features.isSuperset(of: backEndFeatures) else {
             throw VhostUserError(.device, "The new back-end lacks features that the old one has.")
         }
-        let interrupt = try state.withLock { (state) throws(VhostUserError) -> Interrupt? in
+        try state.withLock { (state) throws(VhostUserError) in
             let old = self.link
             guard old.connection.failure == nil, !isGivenUp.load(ordering: .acquiring) else {
                 throw VhostUserError(.device, "The old back-end does not answer.")
@@ -111,9 +110,8 @@ extension VhostUserFrontend {
                 throw error
             }
             old.close()
-            return state.interrupt
         }
-        try announceSpace(unlike: before, to: interrupt)
+        try announceSpace(unlike: before)
     }
 
     /// No back-end will come any more: whoever waits for one need not, and the driver is told that the device cannot go on. From any thread,

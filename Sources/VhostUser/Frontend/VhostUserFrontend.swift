@@ -56,7 +56,7 @@ public final class VhostUserFrontend: VirtioDevice {
     }
 
     let profile: FrontendProfile
-    let space: ConfigurationCopy
+    let space: FrontendSpace
     let events: FrontendEvents?
     private let askCounters: (@Sendable () -> [String: UInt64])?
     let state: Mutex<State>
@@ -79,7 +79,7 @@ public final class VhostUserFrontend: VirtioDevice {
         self.profile = profile
         askCounters = counters
         self.events = events
-        space = ConfigurationCopy(overlay: profile.configuration)
+        space = FrontendSpace(overlay: profile.configuration)
         let link = try BackEndLink(socket, profile, space, events)
         current = Mutex(link)
         backEndFeatures = link.greeting.features
@@ -104,7 +104,7 @@ public final class VhostUserFrontend: VirtioDevice {
     public var counters: [String: UInt64] { askCounters?() ?? [:] }
 
     /// Copies configuration space; waits for nobody.
-    public func readConfiguration(at offset: Int, into bytes: inout MutableSpan<UInt8>) { space.read(at: offset, into: &bytes) }
+    public func readConfiguration(at offset: Int, into bytes: inout MutableSpan<UInt8>) { space.copy.read(at: offset, into: &bytes) }
 
     /// Passes a write on, and reads what became of it.
     public func writeConfiguration(at offset: Int, from bytes: Span<UInt8>) {
