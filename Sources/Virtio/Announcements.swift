@@ -13,7 +13,7 @@ package final class Announcements: Sendable {
         var isPending = false
     }
 
-    /// When news came: between which two calls of `go`.
+    /// When news came: to which driver, or after which and before which.
     package struct Moment: Sendable, Equatable { fileprivate var turn: UInt64 }
 
     private let state = Mutex(State())
@@ -22,10 +22,12 @@ package final class Announcements: Sendable {
     package init() {}
 
     /// From now on news go there, and a change that came while nobody listened. When this returns, nothing goes any more where it went before.
+    ///
+    /// A driver that begins anew is one after nil; without, it is the same one, whose device has slept.
     package func go(to interrupt: Interrupt?) {
         state.withLock { state in
+            if state.interrupt == nil || interrupt == nil { state.moment.turn &+= 1 }
             state.interrupt = interrupt
-            state.moment.turn &+= 1
             guard let interrupt, state.isPending else { return }
             state.isPending = false
             interrupt.signalConfigurationChange()

@@ -20,6 +20,18 @@ struct AnnouncementsTests {
         #expect(driver.changes == 0)
     }
 
+    @Test("It is told to the same driver also after the device has slept")
+    func slept() {
+        let announcements = Announcements()
+        let drivers = (Listener(), Listener())
+        announcements.go(to: Interrupt(drivers.0))
+        let before = announcements.now
+        announcements.go(to: Interrupt(drivers.1))
+        announcements.needsReset(since: before)
+        #expect(drivers.0.resets == 0)
+        #expect(drivers.1.resets == 1)
+    }
+
     @Test("That the configuration has changed is told to whoever listens, or will be the next to")
     func changed() {
         let announcements = Announcements()
