@@ -67,7 +67,9 @@ int swv_become(unsigned user, unsigned group) {
     // Directly: libc's functions signal all threads, and there is one.
     if (syscall(SYS_setgroups, 0, (void *)0) != 0) return -1;
     if (syscall(SYS_setresgid, group, group, group) != 0) return -1;
-    return (int)syscall(SYS_setresuid, user, user, user);
+    if (syscall(SYS_setresuid, user, user, user) != 0) return -1;
+    // The kernel forgets it when the identity changes: a process that hangs would outlive the one that started it.
+    return prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
 int swv_lock_secure_bits(void) {

@@ -23,16 +23,41 @@ struct JailTests {
     /// How a process in the jail of `kind` ended, and what was reported.
     private func run(_ kind: String, _ index: Int32, in room: JailRoom? = nil) throws -> (status: Host.ExitStatus?, report: String) {
         let report = try Pipe()
-        let isRoot = HostFacts.isRoot
-        let own: Namespaces = isRoot ? .all : Namespaces.all.union(.users)
-        var child = try ChildProcess(
-            path: Self.program, arguments: ["JailProbe", kind, "\(index)", isRoot ? "root" : "user"],
-            descriptors: [InheritedDescriptor(report.writer.rawValue, as: 3)] + (room?.inherited(from: 4) ?? []),
-            namespaces: room == nil ? own : .besideRoom)
+        var child = try Self.start(kind, index, report.writer, room)
         let status = try child.wait(timeoutMilliseconds: 30_000)
         try report.reader.setNonBlocking()
         let bytes = (try? report.reader.readSome(4096)) ?? []
         return (status, String(decoding: bytes, as: UTF8.self))
+    }
+
+    private static func start(
+        _ kind: String, _ index: Int32, _ report: borrowing OwnedDescriptor, _ room: JailRoom? = nil
+    ) throws -> ChildProcess {
+        let isRoot = HostFacts.isRoot
+        let own: Namespaces = isRoot ? .all : Namespaces.all.union(.users)
+        return try ChildProcess(
+            path: program, arguments: ["JailProbe", kind, "\(index)", isRoot ? "root" : "user"],
+            descriptors: [InheritedDescriptor(report.rawValue, as: 3)] + (room?.inherited(from: 4) ?? []),
+            namespaces: room == nil ? own : .besideRoom)
+    }
+
+    @Test("A process that looks at nothing ends with the thread that started it, and so with its process")
+    func parentDeath() throws {
+        let report = try Pipe()
+        let writer = Slot(try report.writer.duplicate())
+        let child = Slot<ChildProcess>()
+        let closed = try EventFD()
+        let starter = try WorkerThread(name: "starter", state: true) { _, stop in
+            guard let writer = writer.take(), let started = try? Self.start("block", -1, writer) else { return }
+            child.put(started)
+            closed.signal()
+            _ = stop.wait()
+        }
+        #expect(closed.waitWithoutDraining(milliseconds: 10_000))
+        #expect(String(decoding: try report.reader.readSome(6), as: UTF8.self) == "closed")
+        _ = starter.stop()
+        guard var process = child.take() else { throw SystemError("start", .invalidArgument) }
+        #expect(try process.wait(timeoutMilliseconds: 10_000) == .killed(9))
     }
 
     @Test("What is allowed goes through", arguments: ["block", "net", "rng", "console"])

@@ -3,7 +3,8 @@ import Host
 import Jail
 
 /// Closes the same jail as a device's process does, and then tries one thing that nobody in it may do: `JailProbe KIND INDEX root|user`,
-/// started with namespaces of its own and with a report on descriptor 3; where a room is to be entered, what that takes begins at 4. It ends with 0 when it went on after the attempt.
+/// started with namespaces of its own and with a report on descriptor 3; where a room is to be entered, what that takes begins at 4. It ends
+/// with 0 when it went on after the attempt. With -1 for INDEX it says on descriptor 3 that its jail is closed, and does nothing for ever.
 @main
 enum Probe {
     static func main() {
@@ -17,6 +18,15 @@ enum Probe {
         } catch {
             StandardError.write("\(error)\n")
             leave(with: 66)
+        }
+        if index == -1 {
+            do {
+                let report = try OwnedDescriptor.duplicating(inherited: 3)
+                try report.writeAll(Array("closed".utf8))
+            } catch {
+                leave(with: 67)
+            }
+            while true {}
         }
         probe_attempt(index)
         leave(with: 0)
