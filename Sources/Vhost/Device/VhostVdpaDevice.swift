@@ -17,6 +17,8 @@ public final class VhostVdpaDevice: VirtioDevice {
         var interrupt: Interrupt?
         var memory: GuestMemory?
         var queues: [Int: LentQueue] = [:]
+        /// The queues of a device that could not go on with them, where they stood.
+        var kept: [Int: LentQueue] = [:]
         /// The RAM that the device reaches.
         var mapped: GuestMemory?
         /// The queues as they stood when the device was suspended, until it goes on or is reset.
@@ -108,6 +110,13 @@ public final class VhostVdpaDevice: VirtioDevice {
 
     /// Tells the device what was negotiated, where RAM is, and of every queue.
     public func activate(_ activation: consuming Activation) throws(DeviceError) {
+        do throws(DeviceError) { try begin(activation) } catch {
+            state.withLock { $0.kept = [:] }
+            throw error
+        }
+    }
+
+    private func begin(_ activation: consuming Activation) throws(DeviceError) {
         var activation = activation
         var queues: [Int: LentQueue] = [:]
         for index in 0..<activation.queues.count {
@@ -116,10 +125,12 @@ public final class VhostVdpaDevice: VirtioDevice {
         let (features, memory, interrupt) = (activation.features, activation.memory, activation.interrupt)
         try perform { (state) throws(VdpaError) in
             (state.features, state.memory, state.interrupt, state.queues) = (features, memory, interrupt, queues)
+            state.kept = [:]
             do throws(VdpaError) { try start(&state) } catch {
-                // It must not go on with a part of them.
+                // It must not go on with a part of them. None has moved: DRIVER_OK comes last.
                 try? vdpa.reset()
                 (state.interrupt, state.queues, state.suspended) = (nil, [:], nil)
+                state.kept = queues
                 throw error
             }
         }
@@ -132,7 +143,7 @@ public final class VhostVdpaDevice: VirtioDevice {
     public func reset() throws(DeviceError) {
         space.announcements.go(to: nil)
         try perform { (state) throws(VdpaError) in
-            (state.interrupt, state.queues, state.suspended) = (nil, [:], nil)
+            (state.interrupt, state.queues, state.kept, state.suspended) = (nil, [:], [:], nil)
             try vdpa.reset()
         }
     }
@@ -153,6 +164,12 @@ public final class VhostVdpaDevice: VirtioDevice {
     /// Stops all queues and gives them back. When they cannot be stopped, the device goes on.
     public func sleep() throws(DeviceError) -> QueueSet? {
         let queues = try perform { (state) throws(VdpaError) -> QueueSet? in
+            if let memory = state.memory, !state.kept.isEmpty {
+                var queues = QueueSet(count: queueMaxSizes.count)
+                for (index, queue) in state.kept { queues.put(try queue.returned(index, state.features, memory)) }
+                state.kept = [:]
+                return queues
+            }
             guard state.interrupt != nil, let memory = state.memory else { return nil }
             var stopped: [Int: LentQueue]
             if vdpa.backendFeatures.contains(.suspend) {
@@ -170,9 +187,9 @@ public final class VhostVdpaDevice: VirtioDevice {
         return queues
     }
 
-    /// Goes on where `sleep` stopped.
+    /// Goes on where `sleep` stopped. After an error `sleep` gives the queues back.
     public func wake(_ activation: consuming Activation?) throws(DeviceError) {
-        if let activation { try activate(activation) }
+        if let activation { try begin(activation) }
     }
 
     /// Nothing: what a driver can set is all in its queues.

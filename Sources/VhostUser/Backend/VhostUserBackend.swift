@@ -26,7 +26,7 @@ public final class VhostUserBackend: Sendable {
         }
         var session = BackendSession(device, stop: stop, takesControl: takesControl, report: report)
         do {
-            while var message = try connection.receive() {
+            while !stop.isSignalled, var message = try connection.receive() {
                 try session.answer(&message, on: connection)
             }
         } catch {

@@ -76,7 +76,12 @@ package final class BackEndConnection: Sendable {
     package func base(of queue: UInt32) throws(VhostUserError) -> UInt32 {
         let message = FrontEndMessage.getRingBase(RingState(index: queue, value: 0))
         guard case .ring(let state)? = try exchange(message, []) else { throw Self.unanswered(message) }
-        guard state.index == queue else { throw .violation("GET_VRING_BASE for queue \(queue) was answered for queue \(state.index).") }
+        guard state.index == queue else {
+            // Nobody knows which of the two has stopped.
+            let error = VhostUserError.violation("GET_VRING_BASE for queue \(queue) was answered for queue \(state.index).")
+            fail(error)
+            throw error
+        }
         return state.value
     }
 

@@ -7,9 +7,12 @@ final class BackEndLink: Sendable {
     let greeting: Greeting
     /// Bytes of configuration space that the back-end serves.
     let spaceSize: Int
+    /// The space as the back-end showed it at first.
+    let configuration: [UInt8]
     private let requests: BackEndRequests?
 
-    /// Greets the back-end at the other end of `socket`, and reads its configuration space into `space`.
+    /// Greets the back-end at the other end of `socket`. `space` gets to know of changes, but not yet what the back-end shows: it may turn out
+    /// not to be the one.
     init(
         _ socket: consuming OwnedDescriptor, _ profile: FrontendProfile, _ space: FrontendSpace, _ events: FrontendEvents?
     ) throws(VhostUserError) {
@@ -30,9 +33,9 @@ final class BackEndLink: Sendable {
         let size =
             greeting.protocolFeatures.contains(.configuration) ? profile.configurationSize : 0
         spaceSize = size
-        try space.refresh(from: connection, count: size)
+        configuration = size > 0 ? try connection.configuration(count: size) : []
         // Its capacity comes first (virtio 1.3, 5.2.4).
-        if profile.deviceType == .block, size >= 8, space.copy.bytes.prefix(8).allSatisfy({ $0 == 0 }) {
+        if profile.deviceType == .block, size >= 8, configuration.prefix(8).allSatisfy({ $0 == 0 }) {
             throw VhostUserError(.device, "The back-end has a disk without any space, or serves another kind of device.")
         }
         let knowsStatus = greeting.protocolFeatures.contains(.status)

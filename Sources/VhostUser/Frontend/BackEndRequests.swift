@@ -14,7 +14,8 @@ package final class BackEndRequests: Sendable {
             guard let socket = slot.take() else { return }
             // What is wrong with this channel the other one finds out: a back-end that breaks rules here has nothing to gain.
             guard let connection = try? MessageConnection(socket, stop: stop) else { return }
-            while let message = try? connection.receive() {
+            // A back-end that never stops asking is left all the same.
+            while !stop.isSignalled, let message = try? connection.receive() {
                 let known = message.header.request == BackEndRequest.configurationChanged.rawValue && message.payload.isEmpty
                 if known { changed() }
                 guard message.header.needsReply else { continue }

@@ -17,6 +17,11 @@ final class FrontendSpace: Sendable {
     /// Tells the driver that the device cannot go on.
     func announceEnd() { announcements.needsReset(since: announcements.now) }
 
+    /// The space is this one, but for what the overlay hides.
+    func keep(_ configuration: [UInt8]) {
+        if !configuration.isEmpty { copy.refresh { overlay + configuration.dropFirst(overlay.count) } }
+    }
+
     /// Asks the back-end for the first `count` bytes of its space.
     func refresh(from connection: BackEndConnection, count: Int) throws(VhostUserError) {
         guard count > 0 else { return }

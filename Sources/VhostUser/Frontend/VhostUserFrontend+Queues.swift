@@ -68,15 +68,15 @@ extension VhostUserFrontend {
     }
 
     /// Brings the back-end to where the driver's set-up is. What it knows already is not said again, so that this may fail half-way and be
-    /// done once more. `isRecovery`: another back-end had the queues, and ended.
-    func synchronise(_ state: inout State, isRecovery: Bool = false) throws(VhostUserError) {
+    /// done once more.
+    func synchronise(_ state: inout State) throws(VhostUserError) {
         if let failure = link.connection.failure { throw failure }
         try announceFeatures(&state)
         guard state.isActive, let memory = state.memory else { return }
         try share(memory, &state)
         try noteInFlight(&state)
         for index in state.running.keys.sorted() where !state.progress.started.contains(index) {
-            if let queue = state.running[index] { try start(index, queue, &state, isRecovery: isRecovery) }
+            if let queue = state.running[index] { try start(index, queue, &state) }
         }
         if link.has(.status), !state.progress.isReady {
             let status: DeviceStatus = [.acknowledge, .driver, .featuresOK, .driverOK]
@@ -119,7 +119,7 @@ extension VhostUserFrontend {
     }
 
     /// Gives a queue to the back-end.
-    private func start(_ index: Int, _ queue: LentQueue, _ state: inout State, isRecovery: Bool) throws(VhostUserError) {
+    private func start(_ index: Int, _ queue: LentQueue, _ state: inout State) throws(VhostUserError) {
         let connection = link.connection
         guard let number = UInt32(exactly: index), index < profile.queueCount else {
             throw VhostUserError(.device, "Queue \(index) cannot be started.")
@@ -129,9 +129,10 @@ extension VhostUserFrontend {
         }
         let configuration = queue.configuration
         let format = (state.features ?? []).ring.format
-        if isRecovery { markRing(configuration, format, state.memory) }
+        let isLost = state.lost.contains(index)
+        if isLost { markRing(configuration, format, state.memory) }
         var position = queue.position
-        if isRecovery, format == .split, let used: UInt16 = state.memory?.load(at: configuration.deviceArea &+ 2) {
+        if isLost, format == .split, let used: UInt16 = state.memory?.load(at: configuration.deviceArea &+ 2) {
             // What the driver has been told of is done; what was in flight beyond stands in the notes. A packed queue's place stands there, too.
             position = QueuePosition(available: used, used: used)
         }
@@ -144,16 +145,18 @@ extension VhostUserFrontend {
                     descriptorArea: user(configuration.descriptorArea),
                     deviceArea: user(configuration.deviceArea), driverArea: user(configuration.driverArea), log: configuration.deviceArea)))
         try connection.send(.setRingCall(RingDescriptor(index: number, isPresent: true)), passing: [call.rawValue])
+        // From here on it may process the ring, whatever else it says.
+        state.progress.started.insert(index)
         try connection.send(.setRingKick(RingDescriptor(index: number, isPresent: true)), passing: [queue.kick.rawValue])
         // Without features of the protocol rings are born enabled.
         if link.greeting.hasProtocolFeatures {
             try connection.send(.setRingEnable(RingState(index: number, value: state.resting.contains(index) ? 0 : 1)))
         }
-        state.progress.started.insert(index)
+        state.lost.remove(index)
         // Back-ends look at a ring when it starts, but not all of them do.
         queue.kick.signal()
         // What was used before the other back-end ended may have been announced to nobody.
-        if isRecovery { call.signal() }
+        if isLost { call.signal() }
     }
 
     /// What the other back-end wrote to its ring at last it may not have logged any more. Its buffers come again.
@@ -167,8 +170,19 @@ extension VhostUserFrontend {
         }
     }
 
+    /// Takes all queues back: they stand in the state as they stand now.
+    func stopAll(_ state: inout State) throws(VhostUserError) {
+        for index in state.running.keys.sorted() {
+            if let queue = state.running[index] { state.running[index] = try stop(index, queue, &state) }
+        }
+    }
+
     /// Takes a queue back, if the back-end has it: the queue as it stands now.
     func stop(_ index: Int, _ queue: LentQueue, _ state: inout State) throws(VhostUserError) -> LentQueue {
+        guard !state.lost.contains(index) else {
+            // Another back-end can have it and give it back.
+            throw link.connection.failure ?? VhostUserError(.device, "Nobody can say where queue \(index) stands.")
+        }
         guard state.progress.started.contains(index), let number = UInt32(exactly: index) else { return queue }
         let word = try link.connection.base(of: number)
         state.progress.started.remove(index)

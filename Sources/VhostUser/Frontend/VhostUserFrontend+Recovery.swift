@@ -31,11 +31,12 @@ extension VhostUserFrontend {
     /// Another back-end, at the other end of `socket`, takes the place of the one that has ended: it gets all that the driver has set up,
     /// and the notes about requests in flight.
     ///
-    /// Call it only when the old one has no way to the guest's RAM any more.
+    /// Call it only when the old one has no way to the guest's RAM any more. `events` learns of what happens to the new connection; nil: whoever
+    /// learns of the first one.
     /// - Throws: what keeps the back-end from being the same device. The device then waits for a better one.
-    public func recover(_ socket: consuming OwnedDescriptor) throws(VhostUserError) {
+    public func recover(_ socket: consuming OwnedDescriptor, events: FrontendEvents? = nil) throws(VhostUserError) {
         let before = space.copy.bytes
-        let link = try BackEndLink(socket, profile, space, events)
+        let link = try BackEndLink(socket, profile, space, events ?? self.events)
         guard link.greeting.features.isSuperset(of: backEndFeatures) else {
             throw VhostUserError(.device, "The new back-end lacks features that the old one had.")
         }
@@ -51,7 +52,12 @@ extension VhostUserFrontend {
                 return current
             }
             old.close()
-            try introduce(&state, saved: state.isActive ? nil : state.saved, isRecovery: true)
+            state.lost.formUnion(state.progress.started)
+            do throws(VhostUserError) { try introduce(&state, saved: state.isActive ? nil : state.saved) } catch {
+                // It has a part of the device only, and shall not have that: whoever watches the connection ends it.
+                link.connection.fail(error)
+                throw error
+            }
             state.change.signal()
             state.change = change
         }
@@ -65,7 +71,7 @@ extension VhostUserFrontend {
     }
 
     /// Tells a back-end that has just come of everything.
-    private func introduce(_ state: inout State, saved: [UInt8]?, isRecovery: Bool) throws(VhostUserError) {
+    private func introduce(_ state: inout State, saved: [UInt8]?) throws(VhostUserError) {
         state.progress = Progress()
         try announceFeatures(&state)
         if let saved, let refusal = try load(saved) {
@@ -75,16 +81,17 @@ extension VhostUserFrontend {
             try link.connection.send(.setConfiguration(ConfigurationAccess(offset: UInt32(truncatingIfNeeded: offset), bytes: [byte])))
         }
         if let control = state.control { try link.connection.send(.control(control)) }
-        try synchronise(&state, isRecovery: isRecovery)
+        try synchronise(&state)
     }
 
     /// Another back-end, at the other end of `socket`, takes over from one that works: that one finishes what it has begun, and the other one
-    /// goes on where it stands.
+    /// goes on where it stands. `events` is what it is for `recover`.
     ///
-    /// - Throws: what keeps it from doing so; the device then stays where it was.
-    public func handOver(to socket: consuming OwnedDescriptor) throws(VhostUserError) {
+    /// - Throws: what keeps it from doing so. The device then stays where it was, or, if neither of the two can have it any more, waits for
+    ///   another back-end (`failure`).
+    public func handOver(to socket: consuming OwnedDescriptor, events: FrontendEvents? = nil) throws(VhostUserError) {
         let before = space.copy.bytes
-        let link = try BackEndLink(socket, profile, space, events)
+        let link = try BackEndLink(socket, profile, space, events ?? self.events)
         guard link.greeting.features.isSuperset(of: backEndFeatures) else {
             throw VhostUserError(.device, "The new back-end lacks features that the old one has.")
         }
@@ -93,25 +100,51 @@ extension VhostUserFrontend {
             guard old.connection.failure == nil, !isGivenUp.load(ordering: .acquiring) else {
                 throw VhostUserError(.device, "The old back-end does not answer.")
             }
-            do throws(VhostUserError) {
-                for index in state.progress.started.sorted() {
-                    if let queue = state.running[index] { state.running[index] = try stop(index, queue, &state) }
+            let saved = try release(old, &state)
+            state.inFlight = nil
+            current.withLock { $0 = link }
+            do throws(VhostUserError) { try introduce(&state, saved: saved) } catch {
+                guard state.progress.started.isEmpty else {
+                    // It may have processed some requests, which only its notes tell of: neither of the two can go on, but a third one can.
+                    old.close()
+                    link.connection.fail(error)
+                    throw error
                 }
-                let saved = old.has(.deviceState) && !profile.isStateless ? try save() : nil
-                state.inFlight = nil
-                current.withLock { $0 = link }
-                try introduce(&state, saved: saved, isRecovery: false)
-            } catch {
                 current.withLock { $0 = old }
                 link.close()
-                state.progress = Progress()
-                state.inFlight = nil
-                try synchronise(&state)
+                goOn(old, &state)
                 throw error
             }
             old.close()
         }
         try announceSpace(unlike: before)
+    }
+
+    /// Has a back-end that works give all queues back, and its state; that, if it has any. After an error it goes on, or has failed.
+    private func release(_ old: BackEndLink, _ state: inout State) throws(VhostUserError) -> [UInt8]? {
+        do throws(VhostUserError) {
+            try stopAll(&state)
+            return old.has(.deviceState) && !profile.isStateless ? try save() : nil
+        } catch {
+            goOn(old, &state)
+            throw error
+        }
+    }
+
+    /// Lets a back-end go on that has given queues back. One that cannot has failed, so that another one takes its place: what it has not given
+    /// back, and its notes, stay what they were.
+    private func goOn(_ old: BackEndLink, _ state: inout State) {
+        do throws(VhostUserError) {
+            if let failure = old.connection.failure { throw failure }
+            if state.progress.started.isEmpty {
+                // All is at rest, and it is told of everything anew.
+                state.progress = Progress()
+                state.inFlight = nil
+            }
+            try synchronise(&state)
+        } catch {
+            old.connection.fail(error)
+        }
     }
 
     /// No back-end will come any more: whoever waits for one need not, and the driver is told that the device cannot go on. From any thread,

@@ -63,8 +63,13 @@ extension VhostUserFrontend {
             throw DeviceError("\(profile.label): its back-end takes no such request.")
         }
         try perform { (state) throws(VhostUserError) in
+            let before = state.control
             state.control = text
-            try link.connection.send(.control(text))
+            do throws(VhostUserError) { try link.connection.send(.control(text)) } catch {
+                // What it has not taken no other back-end shall be asked to take.
+                state.control = before
+                throw error
+            }
             // A device that is not active announces nothing.
             try refreshSpace()
         }

@@ -36,6 +36,9 @@ public final class VhostUserFrontend: VirtioDevice {
         var inFlight: InFlightFile?
         /// The queues that are not in use, whether they run or not.
         var resting: Set<Int> = []
+        /// The running queues that a back-end had and has not given back: where they stand is known to the ring, and to the notes about
+        /// requests in flight, but not here.
+        var lost: Set<Int> = []
         var progress = Progress()
         /// Signalled, and replaced, when another back-end has taken over or nobody will.
         var change: EventFD
@@ -85,6 +88,7 @@ public final class VhostUserFrontend: VirtioDevice {
         backEndFeatures = link.greeting.features
         features = link.greeting.features
         state = Mutex(State(change: try hosted("make an event") { () throws(SystemError) in try EventFD() }))
+        space.keep(link.configuration)
     }
 
     deinit { link.close() }
@@ -145,6 +149,17 @@ public final class VhostUserFrontend: VirtioDevice {
 
     /// Tells the back-end what was negotiated, where RAM is, and of every queue.
     public func activate(_ activation: consuming Activation) throws(DeviceError) {
+        do throws(DeviceError) { try begin(activation) } catch {
+            state.withLock { state in
+                // A back-end that still answers must not go on with a part of them.
+                for index in state.progress.started.sorted() { _ = try? link.connection.base(of: UInt32(index)) }
+                (state.running, state.lost, state.isActive, state.progress.started) = ([:], [], false, [])
+            }
+            throw error
+        }
+    }
+
+    private func begin(_ activation: consuming Activation) throws(DeviceError) {
         var activation = activation
         space.announcements.go(to: activation.interrupt)
         state.withLock { state in
@@ -154,17 +169,10 @@ public final class VhostUserFrontend: VirtioDevice {
                 if let queue = activation.queues.take(index) { state.running[index] = LentQueue(queue) }
             }
         }
-        do throws(DeviceError) {
-            try perform { (state) throws(VhostUserError) in try synchronise(&state) }
-        } catch {
-            state.withLock { state in
-                // A back-end that still answers must not go on with a part of them.
-                for index in state.progress.started.sorted() { _ = try? link.connection.base(of: UInt32(index)) }
-                (state.running, state.isActive, state.progress.started) = ([:], false, [])
-            }
-            throw error
+        try perform { (state) throws(VhostUserError) in
+            try synchronise(&state)
+            state.saved = nil
         }
-        state.withLock { $0.saved = nil }
     }
 
     /// Stops all queues and lets the back-end forget its driver.
@@ -187,7 +195,7 @@ public final class VhostUserFrontend: VirtioDevice {
     }
 
     private func forget(_ state: inout State) {
-        (state.running, state.written, state.saved, state.inFlight) = ([:], [:], nil, nil)
+        (state.running, state.lost, state.written, state.saved, state.inFlight) = ([:], [], [:], nil, nil)
         (state.interrupt, state.features, state.isActive) = (nil, nil, false)
         state.progress = Progress(memory: state.progress.memory)
     }
@@ -234,7 +242,14 @@ public final class VhostUserFrontend: VirtioDevice {
         do throws(DeviceError) {
             try perform { (state) throws(VhostUserError) in try synchronise(&state) }
         } catch {
-            state.withLock { $0.running[index] = nil }
+            state.withLock { state in
+                // It must not go on with it either.
+                if let number = UInt32(exactly: index), state.progress.started.remove(index) != nil {
+                    _ = try? link.connection.base(of: number)
+                }
+                state.running[index] = nil
+                state.lost.remove(index)
+            }
             throw error
         }
     }
@@ -244,9 +259,7 @@ public final class VhostUserFrontend: VirtioDevice {
         do throws(DeviceError) {
             return try perform { (state) throws(VhostUserError) -> QueueSet? in
                 guard state.isActive, let memory = state.memory else { return nil }
-                for index in state.progress.started.sorted() {
-                    if let queue = state.running[index] { state.running[index] = try stop(index, queue, &state) }
-                }
+                try stopAll(&state)
                 var queues = QueueSet(count: profile.queueCount)
                 for (index, queue) in state.running { queues.put(try queue.returned(index, state.features, memory)) }
                 (state.running, state.isActive, state.inFlight) = ([:], false, nil)
@@ -259,8 +272,8 @@ public final class VhostUserFrontend: VirtioDevice {
         }
     }
 
-    /// Goes on where `sleep` stopped.
+    /// Goes on where `sleep` stopped. After an error it has the queues, and `sleep` gives them back.
     public func wake(_ activation: consuming Activation?) throws(DeviceError) {
-        if let activation { try activate(activation) }
+        if let activation { try begin(activation) }
     }
 }

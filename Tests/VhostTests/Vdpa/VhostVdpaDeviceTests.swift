@@ -149,6 +149,24 @@ struct VhostVdpaDeviceTests {
         }
     }
 
+    @Test("a wake that fails leaves the queues where they stood, for another one", arguments: ["SET_VRING_KICK", "SET_STATUS 15"])
+    func failedWake(_ request: String) throws {
+        let rig = try VdpaRig()
+        let place = QueuePosition(available: 5, used: 5)
+        rig.setIndices(0, available: 5, used: 5)
+        rig.kernel.change { $0.failures[request] = .inputOutput }
+        #expect(throws: DeviceError.self) { try rig.device.wake(try rig.activation([place])) }
+        #expect(try rig.sleep() == [place])
+        rig.kernel.change { $0.failures = [:] }
+        try rig.device.wake(try rig.activation([place]))
+        #expect(rig.kernel.look { $0.status } == 15)
+        // A driver's activation is another thing: it begins anew.
+        try rig.device.reset()
+        rig.kernel.change { $0.failures[request] = .inputOutput }
+        #expect(throws: DeviceError.self) { try rig.activate() }
+        #expect(try rig.sleep() == nil)
+    }
+
     @Test("a suspended device with requests in flight goes on, and the machine stays awake")
     func suspendedInFlight() throws {
         let rig = try VdpaRig(patience: 20) { $0.backend = [.suspend, .resume] }

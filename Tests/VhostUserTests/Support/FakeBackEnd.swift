@@ -29,6 +29,8 @@ final class FakeBackEnd: Sendable {
         var features: UInt64 = Features.ours.union(.ringPacked).rawValue | ProtocolFeatures.announcement
         var protocolFeatures = ProtocolFeatures.servedToAll.subtracting([.inFlight, .deviceState])
         var queueCount: UInt64 = 2
+        /// Where its split rings stand when they are stopped.
+        var ringBase: UInt32 = 0
         /// By the message's number, from 0 on.
         var steps: [Int: Twist] = [:]
         /// By request.
@@ -61,6 +63,12 @@ final class FakeBackEnd: Sendable {
     /// The features that were negotiated, each time.
     var negotiated: [UInt64] { core.state.withLock { $0.negotiated } }
 
+    /// Where it was told that rings stand, in order.
+    var bases: [RingState] { core.state.withLock { $0.bases } }
+
+    /// Goes away.
+    func leave() { _ = worker.stop() }
+
     /// What SET_VRING_ENABLE has said, in order: the queue and 0 or 1.
     var enables: [RingState] { core.state.withLock { $0.enables } }
 
@@ -90,6 +98,7 @@ private final class FakeCore: Sendable {
         var requests: [FrontEndRequest] = []
         var negotiated: [UInt64] = []
         var enables: [RingState] = []
+        var bases: [RingState] = []
         var configuration: [UInt8] = (0..<60).map { UInt8($0) }
         var status: UInt64 = 0
         /// Whether packed rings were negotiated.
@@ -112,6 +121,7 @@ private final class FakeCore: Sendable {
             state.withLock {
                 $0.requests.append(message.request)
                 if case .setRingEnable(let ring) = message { $0.enables.append(ring) }
+                if case .setRingBase(let ring) = message { $0.bases.append(ring) }
                 if case .setFeatures(let features) = message {
                     $0.isPacked = Features(rawValue: features).contains(.ringPacked)
                     $0.negotiated.append(features)
@@ -163,7 +173,8 @@ private final class FakeCore: Sendable {
         case .getConfiguration(let access):
             .configuration(
                 ConfigurationAccess(offset: access.offset, bytes: Array(state.withLock { $0.configuration }.prefix(access.bytes.count))))
-        case .getRingBase(let ring): .ring(RingState(index: ring.index, value: state.withLock { $0.isPacked } ? 0x8000_8000 : 0))
+        case .getRingBase(let ring):
+            .ring(RingState(index: ring.index, value: state.withLock { $0.isPacked } ? 0x8000_8000 : script.ringBase))
         case .getStatus: .number(state.withLock { $0.status })
         case .getMaxMemorySlots: .number(32)
         // As some do, whatever that means.

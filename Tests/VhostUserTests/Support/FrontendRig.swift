@@ -67,6 +67,19 @@ final class FrontendRig {
     /// Starts a queue that has been stopped.
     func startQueue(_ index: Int) throws { try frontend.startQueue(try queue(index)) }
 
+    /// Another back-end takes over from one that has ended, or, in an orderly way, from one that works.
+    func replace(by other: FakeBackEnd, orderly: Bool = false) throws {
+        if orderly { try frontend.handOver(to: try other.socket()) } else { try frontend.recover(try other.socket()) }
+    }
+
+    /// Takes all queues back and gives them to the device again, which may fail.
+    func sleepAndWake(_ meanwhile: () -> Void) throws {
+        let queues = try frontend.sleep()
+        meanwhile()
+        guard let queues else { return }
+        try frontend.wake(Activation(memory: memory, interrupt: Interrupt(interrupts), features: features, queues: queues))
+    }
+
     /// Takes all queues back; where they stood, or nil when the device was not active.
     func sleep() throws -> [QueuePosition]? {
         guard var queues = try frontend.sleep() else { return nil }
