@@ -49,13 +49,10 @@ func jailCases(_ options: Options) -> [TestCase] {
             try vm.watch(3)
         },
         jailCase(options, "nobody outlives the VM") { vm, scratch in
-            let processes = try ([JailedVM.machine] + JailedVM.devices).map { try JailedVM.process(of: $0, scratch) }
-            vm.kill()
-            try JailedVM.expectGone(processes)
-            // Disk, socket and name are free again.
-            let next = try TickingVM(options, name: vm.name, arguments: ["run", "--config", "\(scratch.path)/vm.json"])
-            defer { next.kill() }
-            try next.watch(3)
+            try outlive(vm, scratch, options) { _ in }
+        },
+        jailCase(options, "nobody outlives the VM, not even who hangs") { vm, scratch in
+            try outlive(vm, scratch, options) { for process in $0 { _ = Glibc.kill(process, SIGSTOP) } }
         },
         jailCase(options, "onCrash: stop", extra: ["\"onCrash\": \"stop\""]) { vm, scratch in
             let process = try JailedVM.process(of: "disk", scratch)
@@ -134,6 +131,42 @@ func jailCases(_ options: Options) -> [TestCase] {
             }
             // Handed over, not lost and found.
             guard vm.complaints.firstRange(of: "started again") == nil else { throw TickingVM.Failure(vm.complaints) }
+        },
+        jailCase(options, "a device that hangs is upgraded to no avail, and replaced") { vm, scratch in
+            let before = try JailedVM.process(of: "disk", scratch)
+            _ = Glibc.kill(before, SIGSTOP)
+            let refusal = Command.run([options.swvmm, "device", "upgrade", vm.name, "disk"])
+            guard !refusal.succeeded, refusal.errors.firstRange(of: "\"disk\" was not upgraded") != nil else {
+                throw TickingVM.Failure("expected a refusal, found: \(refusal.output)\(refusal.errors)")
+            }
+            _ = try JailedVM.process(of: "disk", scratch, otherThan: before)
+            try JailedVM.expectGone([before])
+            try vm.command("sleep", vm.name)
+            try vm.command("wake", vm.name)
+            try vm.watch(3)
+        },
+        jailCase(options, "a program that does not work leaves the old one alone", extra: ["\"onCrash\": \"stop\""]) { vm, scratch in
+            vm.kill()
+            var own = options
+            own.swvmm = "\(scratch.path)/swvmm"
+            guard Command.shell("cp '\(options.swvmm)' '\(own.swvmm)'") != nil else { throw TickingVM.Failure("no copy of the program") }
+            let next = try TickingVM(own, name: vm.name, arguments: ["run", "--config", "\(scratch.path)/vm.json"])
+            defer { next.kill() }
+            try next.watch(3)
+            guard Command.shell("cp /bin/true '\(own.swvmm).new' && mv '\(own.swvmm).new' '\(own.swvmm)'") != nil else {
+                throw TickingVM.Failure("no other program")
+            }
+            let before = try JailedVM.devices.map { try JailedVM.process(of: $0, scratch) }
+            for device in JailedVM.devices {
+                let refusal = Command.run([options.swvmm, "device", "upgrade", next.name, device])
+                guard !refusal.succeeded, refusal.errors.firstRange(of: "\"\(device)\" was not upgraded") != nil else {
+                    throw TickingVM.Failure("expected a refusal, found: \(refusal.output)\(refusal.errors)")
+                }
+            }
+            try next.watch(3)
+            guard try JailedVM.devices.map({ try JailedVM.process(of: $0, scratch) }) == before else {
+                throw TickingVM.Failure("the processes are not those of before")
+            }
         },
         jailCase(options, "snapshots go from processes to none and back") { vm, scratch in
             let (a, b, c) = ("\(scratch.path)/a", "\(scratch.path)/b", "\(scratch.path)/c")
@@ -229,6 +262,18 @@ private func jailCase(
     } _: {
         try body($0, $1)
     }
+}
+
+/// Kills the VM's supervisor after something was done to all its other processes: none of them is left, and nothing that they held.
+private func outlive(_ vm: TickingVM, _ scratch: Scratch, _ options: Options, _ prepare: ([Int32]) -> Void) throws {
+    let processes = try ([JailedVM.machine] + JailedVM.devices).map { try JailedVM.process(of: $0, scratch) }
+    prepare(processes)
+    vm.kill()
+    try JailedVM.expectGone(processes)
+    // Disk, socket and name are free again.
+    let next = try TickingVM(options, name: vm.name, arguments: ["run", "--config", "\(scratch.path)/vm.json"])
+    defer { next.kill() }
+    try next.watch(3)
 }
 
 /// What every process that sees what a guest writes is like, from outside.

@@ -24,7 +24,7 @@ private final class FakeHolder: DeviceHolder {
         news.signal()
     }
 
-    func recover(_ id: String, _ socket: borrowing OwnedDescriptor) throws(VMError) {
+    func recover(_ id: String, turn: Int, _ socket: borrowing OwnedDescriptor) throws(VMError) {
         let isRefused = state.withLock { state in
             defer { state.refusals -= 1 }
             return state.refusals > 0
@@ -32,7 +32,7 @@ private final class FakeHolder: DeviceHolder {
         note(isRefused ? "refused" : "recovered")
         if isRefused { throw VMError(.failure, "It is another disk.") }
     }
-    func handOver(_ id: String, to socket: borrowing OwnedDescriptor) throws(VMError) {}
+    func handOver(_ id: String, turn: Int, to socket: borrowing OwnedDescriptor) throws(VMError) {}
     func giveUp(_ id: String) { note("given up") }
     func failure(of id: String) throws(VMError) -> String? { state.withLock { $0.failure } }
     func noteLeft(_ id: String) throws(VMError) -> VhostUserFrontend.Departure {

@@ -78,10 +78,10 @@ final class DeviceKeeper: Sendable {
         for peer in peers { peer.use(machine) }
     }
 
-    /// What serves a device does not answer as it should: a process of ours is ended. `hangs`: it does not answer at all.
-    func noteLost(_ id: String, hangs: Bool) {
-        members.first { $0.id == id }?.kill(hangs: hangs)
-        peers.first { $0.id == id }?.suspect()
+    /// What serves a device does not answer as it should: a process of ours is ended.
+    func noteLost(_ lost: LostBackEnd) {
+        members.first { $0.id == lost.id }?.kill(turn: lost.turn, hangs: lost.hangs)
+        peers.first { $0.id == lost.id }?.suspect()
     }
 
     /// How the process of a device has ended, or does so now: asked when a device did not start.

@@ -153,7 +153,8 @@ final class ForeignBackEnd: Sendable {
                 continue
             }
             do throws(VMError) {
-                try connection.withLock { (socket) throws(VMError) in try machine.recover(id, socket) }
+                // It makes no difference which one it is: `suspect` looks for itself.
+                try connection.withLock { (socket) throws(VMError) in try machine.recover(id, turn: 0, socket) }
                 logger.warning("\(name) is back\(departure.caveat.map { ". \($0)" } ?? "")")
                 return true
             } catch {

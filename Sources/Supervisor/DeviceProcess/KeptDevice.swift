@@ -9,11 +9,27 @@ final class KeptDevice: Sendable {
     private let descriptors: Mutex<PassedDescriptors>
     /// Opens the descriptors anew, for a device whose host side does not survive its process; nil for all others.
     private let reopen: (@Sendable () throws(VMError) -> Slot<PassedDescriptors>)?
-    private let child: Mutex<DeviceChild?>
+    private let processes = Mutex(Processes())
     private let program = Mutex(ProgramFile.running)
     /// The machine that has the device's front-end.
     private let machine = Mutex<(any DeviceHolder)?>(nil)
     private let restarts = RestartCount()
+
+    /// The processes of the device.
+    private struct Processes: Sendable {
+        /// The one that serves it.
+        var current: Kept?
+        /// The one that is about to take its place.
+        var next: Kept?
+        /// How many there have been.
+        var count = 0
+
+        struct Kept: Sendable {
+            let child: DeviceChild
+            /// Its number, from 0.
+            let turn: Int
+        }
+    }
 
     /// How long an answer of a process may take before it is killed, and what the driver asks for may wait for another process.
     static let patience: Int64 = 5_000
@@ -30,27 +46,41 @@ final class KeptDevice: Sendable {
         self.brief = brief
         self.reopen = reopen
         self.descriptors = Mutex(descriptors)
-        child = Mutex(nil)
     }
 
     /// The process that serves the device now; nil while there is none.
-    var process: DeviceChild? { child.withLock { $0 } }
+    var process: DeviceChild? { processes.withLock { $0.current?.child } }
 
-    /// Starts a process. What is sent on the socket is read as soon as the process's jail is closed.
+    /// Starts the device's first process. What is sent on the socket is read as soon as the process's jail is closed.
     func start() throws(VMError) -> OwnedDescriptor {
+        var turn = 0
+        return try start(&turn) { $0.current = $1 }
+    }
+
+    /// Starts a process, which `place` gets to keep, and tells its number.
+    private func start(_ turn: inout Int, _ place: (inout Processes, Processes.Kept) -> Void) throws(VMError) -> OwnedDescriptor {
         let pair = try VMError.host("make a socket") { () throws(SystemError) in try SocketPair() }
         let started = try descriptors.withLock { (descriptors) throws(VMError) in
             try DeviceChild(brief, id: id, program: program.withLock { $0 }, socket: pair.second, descriptors)
         }
-        child.withLock { $0 = started }
+        turn = processes.withLock { processes in
+            let kept = Processes.Kept(child: started, turn: processes.count)
+            processes.count += 1
+            place(&processes, kept)
+            return kept.turn
+        }
         return try VMError.host("keep a socket") { () throws(SystemError) in try pair.first.duplicate() }
     }
 
     /// From now on this machine is told of other processes.
     func use(_ machine: any DeviceHolder) { self.machine.withLock { $0 = machine } }
 
-    /// Ends a process that does not answer as it should: it may still have the guest's RAM. Its keeper sees it end.
-    func kill(hangs: Bool) { process?.kill(hangs: hangs) }
+    /// Ends a process that does not answer as it should: it may still have the guest's RAM. Its keeper sees it end. One that another has
+    /// replaced since has ended.
+    func kill(turn: Int, hangs: Bool) {
+        let kept = processes.withLock { [$0.current, $0.next] }
+        for process in kept where process?.turn == turn { process?.child.kill(hangs: hangs) }
+    }
 
     /// What the process says of its device, or said last: it is asked where nobody has time.
     var counters: [String: UInt64] { process?.counters(within: Self.glance) ?? [:] }
@@ -68,8 +98,9 @@ final class KeptDevice: Sendable {
                 if let fresh = slot.take() { descriptors = fresh }
             }
         }
-        let socket = try start()
-        do { try machine.recover(id, socket) } catch {
+        var turn = 0
+        let socket = try start(&turn) { $0.current = $1 }
+        do { try machine.recover(id, turn: turn, socket) } catch {
             throw VMError(.failure, "Device \"\(id)\" could not go on in another process: \(error)")
         }
     }
@@ -87,18 +118,31 @@ final class KeptDevice: Sendable {
             return program
         }
         do throws(VMError) {
-            let socket = try start()
-            try machine.handOver(id, to: socket)
-        } catch {
-            let failed = child.withLock { child in
-                defer { child = old }
-                return child
+            var turn = 0
+            let socket = try start(&turn) { $0.next = $1 }
+            try machine.handOver(id, turn: turn, to: socket)
+            processes.withLock { processes in
+                processes.current = processes.next
+                processes.next = nil
             }
+        } catch {
             program.withLock { $0 = before }
-            let why = failed === old ? "" : failed?.finish(afterMilliseconds: 1000).sentence ?? ""
-            throw VMError(.failure, "Device \"\(id)\" stays where it was: \(error.message) \(why)")
+            throw VMError(.failure, "Device \"\(id)\" was not upgraded: \(error.message)\(endNext())")
         }
         _ = old.finish(afterMilliseconds: 2000)
+    }
+
+    /// Ends the process that was to take the other one's place; how that was, as a sentence.
+    private func endNext() -> String {
+        guard let next = processes.withLock({ $0.next })?.child else { return "" }
+        defer { processes.withLock { $0.next = nil } }
+        let end = next.finish(afterMilliseconds: 1000)
+        // It may have had requests already. If the other one cannot go on either, a third process gets them again, which must not meet these.
+        if !next.waitUntilSettled(milliseconds: Self.settling) {
+            giveUp()
+            return " \(end.sentence) Its I/O does not come to an end: the device fails."
+        }
+        return " \(end.sentence)"
     }
 
     /// The driver need not wait for another process.

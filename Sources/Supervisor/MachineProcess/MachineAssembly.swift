@@ -31,10 +31,10 @@ struct MachineAssembly: ~Copyable, Sendable {
     }
 
     /// Takes the descriptors in the order that the brief tells of. `state` is the saved state, for a machine that has one. `lost` is told of
-    /// devices whose processes or back-ends cannot be talked to any more, and whether one hangs.
+    /// devices whose processes or back-ends cannot be talked to any more.
     static func make(
         _ brief: MachineBrief, _ descriptors: consuming PassedDescriptors, state: PendingState?,
-        lost: @escaping @Sendable (_ id: String, _ hangs: Bool) -> Void
+        lost: @escaping @Sendable (LostBackEnd) -> Void
     ) throws(Failure) -> MachineAssembly {
         var descriptors = descriptors
         var parts = Parts(brief: brief, lost: lost)
@@ -99,7 +99,7 @@ private enum OpenedOrigin: ~Copyable {
 /// What a machine is put together from, piece by piece.
 private struct Parts {
     let brief: MachineBrief
-    let lost: @Sendable (String, Bool) -> Void
+    let lost: @Sendable (LostBackEnd) -> Void
     var frontends: [String: VhostUserFrontend] = [:]
     var terminalConsole: (any VirtioDevice)?
     /// The device that could not be reached.
@@ -107,7 +107,7 @@ private struct Parts {
     /// Whether every device tells what it writes to RAM.
     var canLogWrites = true
 
-    init(brief: MachineBrief, lost: @escaping @Sendable (String, Bool) -> Void) {
+    init(brief: MachineBrief, lost: @escaping @Sendable (LostBackEnd) -> Void) {
         self.brief = brief
         self.lost = lost
     }
@@ -178,8 +178,8 @@ private struct Parts {
         guard var profile = remote(settings).profile(settings) else { throw VMError(.failure, "\(key): is nowhere.") }
         if brief.configuration.onCrash == .restart { profile.recovery = KeptDevice.recovery }
         let logger = Logger(label: "swvmm.\(settings.id)")
-        let (id, lost) = (settings.id, lost)
-        let events = FrontendEvents { lost(id, $0.kind == .silence) }
+        let id = settings.id
+        let events = FrontendEvents.telling(lost, id, 0)
         do {
             let frontend = try VhostUserFrontend(socket, profile, events: events)
             frontends[id] = frontend
@@ -223,9 +223,9 @@ private struct Parts {
         guard var profile = remote(settings).ownProfile(settings) else { throw VMError(.failure, "\(key): has no process.") }
         profile.patience = KeptDevice.patience
         profile.recovery = KeptDevice.recovery
-        let (id, lost) = (settings.id, lost)
+        let id = settings.id
         // It has ended, or it hangs: whatever it is, it shall not have the guest's RAM any more.
-        let events = FrontendEvents { lost(id, $0.kind == .silence) }
+        let events = FrontendEvents.telling(lost, id, 0)
         let dataPath: VhostUserFrontend
         do { dataPath = try VhostUserFrontend(socket, profile, events: events) } catch {
             failed = id

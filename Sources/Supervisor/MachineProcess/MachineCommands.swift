@@ -27,8 +27,8 @@ struct MachineCommands: ~Copyable, Sendable {
             return true
         case .assemble(let brief):
             let server = server
-            let made = try MachineAssembly.make(brief, takeGiven(), state: nil) { server.report(lost: $0, hangs: $1) }
-            server.use(FrontendTable(made.frontends))
+            let made = try MachineAssembly.make(brief, takeGiven(), state: nil) { server.report($0) }
+            server.use(FrontendTable(made.frontends) { server.report($0) })
             assembly = consume made
             return true
         default:

@@ -21,9 +21,9 @@ enum MachineRequest: Sendable {
 
     // On the channel for devices.
 
-    /// The socket of another back-end comes with it.
-    case recover(String)
-    case handOver(String)
+    /// The socket of another back-end comes with it, which is the `turn`th of the device.
+    case recover(String, turn: Int)
+    case handOver(String, turn: Int)
     case giveUp(String)
     case failure(String)
     case noteLeft(String)
@@ -64,8 +64,8 @@ enum MachineRequest: Sendable {
                     "digest": .bool(digest),
                 ])
         case .noteSaved(let identity): Self.json(.noteSaved, .string(identity))
-        case .recover(let id): Self.json(.recover, .string(id))
-        case .handOver(let id): Self.json(.handOver, .string(id))
+        case .recover(let id, let turn): Self.json(.recover, Self.json(id, turn))
+        case .handOver(let id, let turn): Self.json(.handOver, Self.json(id, turn))
         case .giveUp(let id): Self.json(.giveUp, .string(id))
         case .failure(let id): Self.json(.failure, .string(id))
         case .noteLeft(let id): Self.json(.noteLeft, .string(id))
@@ -81,6 +81,8 @@ enum MachineRequest: Sendable {
     private static func json(_ name: Name, _ content: JSONValue = .null) -> JSONValue {
         ["request": .string(name.rawValue), "content": content]
     }
+
+    private static func json(_ id: String, _ turn: Int) -> JSONValue { ["id": .string(id), "turn": .integer(Int64(clamping: turn))] }
 
     init(_ message: JSONValue) throws(StateError) {
         self = try SavedValue(message).read { (fields) throws(StateError) in
@@ -99,8 +101,14 @@ enum MachineRequest: Sendable {
                         digest: try fields.bool("digest"))
                 }
             case .noteSaved: return .noteSaved(try content.string())
-            case .recover: return .recover(try content.string())
-            case .handOver: return .handOver(try content.string())
+            case .recover:
+                return try content.read { (fields) throws(StateError) in
+                    .recover(try fields.string("id"), turn: try fields.integer("turn"))
+                }
+            case .handOver:
+                return try content.read { (fields) throws(StateError) in
+                    .handOver(try fields.string("id"), turn: try fields.integer("turn"))
+                }
             case .giveUp: return .giveUp(try content.string())
             case .failure: return .failure(try content.string())
             case .noteLeft: return .noteLeft(try content.string())

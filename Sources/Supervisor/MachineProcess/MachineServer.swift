@@ -15,7 +15,7 @@ final class MachineServer: Sendable {
     private let control: ControlLine
     private let channels: Channels
     private let machine = Mutex<LocalMachine?>(nil)
-    private let frontends = Mutex(FrontendTable([:]))
+    private let frontends = Mutex(FrontendTable([:]) { _ in })
     private let consoleSize: ConsoleSize
     /// What lives as long as the process.
     private let threads = Mutex<[any Sendable]>([])
@@ -67,7 +67,7 @@ final class MachineServer: Sendable {
     }
 
     /// A device's process, or its back-end, cannot be talked to.
-    func report(lost id: String, hangs: Bool) { control.send(["lost": .string(id), "hangs": .bool(hangs)]) }
+    func report(_ lost: LostBackEnd) { control.send(["lost": lost.json]) }
 
     /// The devices are there.
     func use(_ frontends: FrontendTable) { self.frontends.withLock { $0 = frontends } }
@@ -127,11 +127,11 @@ final class MachineServer: Sendable {
         do throws(VMError) {
             let frontends = frontends.withLock { $0 }
             switch request {
-            case .recover(let id):
+            case .recover(let id, let turn):
                 let socket = try Self.socket(&descriptors)
                 // A back-end of somebody else's may take its time for every single answer.
-                try Self.showingProgress(on: channels.devices) { () throws(VMError) in try frontends.recover(id, socket) }
-            case .handOver(let id): try frontends.handOver(id, to: try Self.socket(&descriptors))
+                try Self.showingProgress(on: channels.devices) { () throws(VMError) in try frontends.recover(id, turn: turn, socket) }
+            case .handOver(let id, let turn): try frontends.handOver(id, turn: turn, to: try Self.socket(&descriptors))
             case .giveUp(let id): frontends.giveUp(id)
             case .failure(let id): return try frontends.failure(of: id).map { .string($0) } ?? .null
             case .noteLeft(let id): return try frontends.noteLeft(id).json

@@ -17,18 +17,21 @@ struct MessageStream: ~Copyable, Sendable {
 
     private let socket: OwnedDescriptor
     private let poller: Poller
+    /// How long an end may take to finish a message that it has begun, in milliseconds.
+    private let patience: Int64
 
     /// The longest text, in bytes: the extents of scattered RAM take a few MiB.
     private static let mostBytes = 64 << 20
-    /// How long an end may take to finish what it has begun, in milliseconds.
-    private static let patience: Int64 = 10_000
+    /// The patience with every end but those of tests: enough for the longest text.
+    static let usualPatience: Int64 = 10_000
 
-    init(_ socket: consuming OwnedDescriptor) throws(SystemError) {
+    init(_ socket: consuming OwnedDescriptor, patience: Int64 = Self.usualPatience) throws(SystemError) {
         let poller = try Poller()
         try socket.setNonBlocking()
         try poller.add(socket.rawValue, token: 0)
         self.socket = socket
         self.poller = poller
+        self.patience = patience
     }
 
     /// Sends a message. The descriptors, at most `PassedDescriptors.most`, stay open here.
@@ -36,7 +39,7 @@ struct MessageStream: ~Copyable, Sendable {
         let text = Array(JSONText.encode(message, compact: true).utf8)
         guard text.count <= Self.mostBytes, let length = UInt32(exactly: text.count) else { throw .broken }
         let bytes = (0..<4).map { UInt8(truncatingIfNeeded: length >> ($0 * 8)) } + text
-        let deadline = MonotonicTime.now + Self.patience
+        let deadline = MonotonicTime.now + patience
         var position = 0
         while position < bytes.count {
             do throws(SystemError) {
@@ -49,20 +52,22 @@ struct MessageStream: ~Copyable, Sendable {
         }
     }
 
-    /// The next message. Nobody waits longer than `milliseconds` for its beginning; nil waits for ever.
+    /// The next message. Nobody waits longer than `milliseconds` for its beginning; nil waits for ever. From then on there is one deadline for
+    /// all of it: an end that sends a byte now and then would else keep whoever waits for as long as it likes.
     borrowing func receive(within milliseconds: Int64?) throws(Failure) -> (message: JSONValue, descriptors: Slot<PassedDescriptors>) {
         var descriptors = PassedDescriptors()
-        let head = try read(4, &descriptors, until: milliseconds.map { MonotonicTime.now + $0 })
+        let first = try read(1, &descriptors, until: milliseconds.map { MonotonicTime.now + $0 })
+        let deadline = MonotonicTime.now + patience
+        let head = first + (try read(3, &descriptors, until: deadline))
         let length = head.reversed().reduce(0) { $0 << 8 | Int($1) }
         guard length <= Self.mostBytes else { throw .broken }
-        let text = try read(length, &descriptors, until: MonotonicTime.now + Self.patience)
+        let text = try read(length, &descriptors, until: deadline)
         guard let message = try? JSONText.decode(text) else { throw .broken }
         return (message, Slot(descriptors))
     }
 
-    private borrowing func read(_ size: Int, _ descriptors: inout PassedDescriptors, until first: Int64?) throws(Failure) -> [UInt8] {
+    private borrowing func read(_ size: Int, _ descriptors: inout PassedDescriptors, until deadline: Int64?) throws(Failure) -> [UInt8] {
         var bytes: [UInt8] = []
-        var deadline = first
         while bytes.count < size {
             var chunk = [UInt8](repeating: 0, count: min(size - bytes.count, 65536))
             var span = chunk.mutableSpan
@@ -77,7 +82,8 @@ struct MessageStream: ~Copyable, Sendable {
             guard count > 0 else { throw .ended }
             descriptors.append(contentsOf: passed)
             bytes += chunk.prefix(count)
-            deadline = MonotonicTime.now + Self.patience
+            // There may always be another byte already, so that nothing has to be waited for.
+            if bytes.count < size, let deadline, MonotonicTime.now >= deadline { throw .late }
         }
         return bytes
     }

@@ -15,8 +15,8 @@ import VirtualMachine
 final class RemoteMachine: MachineControl, DeviceHolder {
     /// What the process tells of by itself.
     struct Events: Sendable {
-        /// The process of a device, or its back-end, cannot be talked to; whether that is because it does not answer.
-        let lost: @Sendable (_ id: String, _ hangs: Bool) -> Void
+        /// The process of a device, or its back-end, cannot be talked to.
+        let lost: @Sendable (LostBackEnd) -> Void
         /// A device has something to complain of.
         let complaint: @Sendable (_ id: String, _ sentence: String) -> Void
     }
@@ -41,6 +41,8 @@ final class RemoteMachine: MachineControl, DeviceHolder {
         static let stop: Int64 = 150_000
         /// For each MiB that a restored machine may have to copy.
         static let perMebibyte: Int64 = 100
+        /// For each MiB that is saved, at most: storage may be slow, and as long as it gets on, nobody shall be cut short.
+        static let perSavedMebibyte: Int64 = 1000
     }
 
     private let process: JailedProcess
@@ -167,7 +169,8 @@ final class RemoteMachine: MachineControl, DeviceHolder {
             files.removeFirst(some.count)
         }
         let below = base.map { MachineRequest.Base(digest: $0.digest, layers: $0.layers.map { $0.extents }) }
-        let answer = try command(.save(base: below, digest: digest), passing: [memory.rawValue, state.rawValue])
+        let most = Patience.command + Int64(clamping: memorySize >> 20) * Patience.perSavedMebibyte
+        let answer = try command(.save(base: below, digest: digest), passing: [memory.rawValue, state.rawValue], atMost: most)
         do { return try SavedImage(SavedValue(answer)) } catch {
             throw VMError(.failure, "The virtual machine's process says nothing sensible of what it has saved (\(error)).")
         }
@@ -198,13 +201,15 @@ final class RemoteMachine: MachineControl, DeviceHolder {
 
     // MARK: DeviceHolder
 
-    func recover(_ id: String, _ socket: borrowing OwnedDescriptor) throws(VMError) {
+    func recover(_ id: String, turn: Int, _ socket: borrowing OwnedDescriptor) throws(VMError) {
         try result(
-            devices.ask(MachineRequest.recover(id).json, passing: [socket.rawValue], within: Patience.device, atMost: Patience.recovery))
+            devices.ask(
+                MachineRequest.recover(id, turn: turn).json, passing: [socket.rawValue], within: Patience.device, atMost: Patience.recovery)
+        )
     }
 
-    func handOver(_ id: String, to socket: borrowing OwnedDescriptor) throws(VMError) {
-        try result(devices.ask(MachineRequest.handOver(id).json, passing: [socket.rawValue], within: Patience.device))
+    func handOver(_ id: String, turn: Int, to socket: borrowing OwnedDescriptor) throws(VMError) {
+        try result(devices.ask(MachineRequest.handOver(id, turn: turn).json, passing: [socket.rawValue], within: Patience.device))
     }
 
     func failure(of id: String) throws(VMError) -> String? {
@@ -224,8 +229,10 @@ final class RemoteMachine: MachineControl, DeviceHolder {
     // MARK: What is behind it
 
     @discardableResult
-    private func command(_ request: MachineRequest, passing descriptors: [Int32] = []) throws(VMError) -> JSONValue {
-        try result(commands.ask(request.json, passing: descriptors, within: Patience.command))
+    private func command(
+        _ request: MachineRequest, passing descriptors: [Int32] = [], atMost most: Int64? = nil
+    ) throws(VMError) -> JSONValue {
+        try result(commands.ask(request.json, passing: descriptors, within: Patience.command, atMost: most))
     }
 
     @discardableResult
@@ -286,7 +293,7 @@ final class RemoteMachine: MachineControl, DeviceHolder {
 
     private func take(_ message: [String: JSONValue], _ events: Events) {
         if let ended = message["ended"], let end = MachineEnd(ended) { conclude(end) }
-        if case .string(let id)? = message["lost"] { events.lost(id, message["hangs"] == .bool(true)) }
+        if let lost = message["lost"], let lost = try? LostBackEnd(SavedValue(lost)) { events.lost(lost) }
         if case .string(let id)? = message["device"], case .string(let sentence)? = message["complaint"] { events.complaint(id, sentence) }
     }
 }

@@ -21,15 +21,16 @@ final class RequestChannel: Sendable {
     }
 
     /// Sends a request and waits for its answer; every sign of progress begins the `milliseconds` anew, but for no longer than `most`: a process
-    /// that was taken over could show progress for ever. nil: there will be no answer.
+    /// that was taken over could show progress for ever. Where no `most` is given, no progress is expected, and signs of it gain nothing. nil:
+    /// there will be no answer.
     func ask(
-        _ request: JSONValue, passing descriptors: [Int32] = [], within milliseconds: Int64, atMost most: Int64 = .max
+        _ request: JSONValue, passing descriptors: [Int32] = [], within milliseconds: Int64, atMost most: Int64? = nil
     ) -> Answer? {
         do {
             return try stream.withLock { (stream) throws(MessageStream.Failure) in
                 guard stream != nil else { return nil }
                 do throws(MessageStream.Failure) {
-                    return try Self.exchange(&stream, request, descriptors, milliseconds, most)
+                    return try Self.exchange(&stream, request, descriptors, milliseconds, most ?? milliseconds)
                 } catch {
                     stream = nil
                     throw error
@@ -44,13 +45,14 @@ final class RequestChannel: Sendable {
     private static func exchange(
         _ stream: inout MessageStream?, _ request: JSONValue, _ descriptors: [Int32], _ milliseconds: Int64, _ most: Int64
     ) throws(MessageStream.Failure) -> Answer? {
-        let begin = MonotonicTime.now
         try stream?.send(request, passing: descriptors)
+        // What takes its time to come across is not held against the answer.
+        let deadline = MonotonicTime.now + most
         while true {
-            guard let text = try stream?.receive(within: milliseconds).message else { return nil }
+            guard let text = try stream?.receive(within: min(milliseconds, deadline - MonotonicTime.now)).message else { return nil }
             guard let answer = MachineAnswer(text) else { throw .broken }
             switch answer {
-            case .working: if MonotonicTime.now - begin > most { throw .late }
+            case .working: if MonotonicTime.now >= deadline { throw .late }
             case .done(let value): return .done(value)
             case .refused(let error, let device): return .refused(error, device: device)
             }

@@ -45,7 +45,7 @@ final class RunningVM: ControlledVM {
     /// Starts the process that the machine is to live in.
     func startProcess(log: LogSettings) throws(VMError) -> RemoteMachine {
         let events = RemoteMachine.Events(
-            lost: { [weak self] id, hangs in self?.keeper.withLock { $0 }?.noteLost(id, hangs: hangs) }, complaint: complaint)
+            lost: { [weak self] lost in self?.keeper.withLock { $0 }?.noteLost(lost) }, complaint: complaint)
         return try RemoteMachine(
             name: settings.name, memorySize: settings.memorySize, policies: settings.policyFiles, log: log, events: events)
     }

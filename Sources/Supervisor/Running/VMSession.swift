@@ -87,13 +87,11 @@ struct VMSession: ~Copyable {
         let pageTables = try VMError.host("open its page tables") { () throws(SystemError) in try OwnedDescriptor.pageTables() }
         let assembly: MachineAssembly
         do {
-            assembly = try MachineAssembly.make(plan.brief, plan.descriptors, state: state) { [weak keeper] id, hangs in
-                keeper?.noteLost(id, hangs: hangs)
-            }
+            assembly = try MachineAssembly.make(plan.brief, plan.descriptors, state: state) { [weak keeper] in keeper?.noteLost($0) }
         } catch {
             throw error.error
         }
-        keeper.use(FrontendTable(assembly.frontends))
+        keeper.use(FrontendTable(assembly.frontends) { [weak keeper] in keeper?.noteLost($0) })
         try keeper.begin(complaint: complaint)
         return try assembly.start(pageTables: pageTables)
     }
@@ -107,17 +105,17 @@ struct VMSession: ~Copyable {
 
     /// Waits until the machine ends.
     consuming func run(signals: borrowing SignalEvents, control: ControlStart) throws(VMError) -> Ending {
-        var forceAt: Int64?
         let keeper = resources.keeper
+        let wasAsked: Bool
         do {
-            try loop(signals: signals, control: control, &forceAt)
+            wasAsked = try loop(signals: signals, control: control)
         } catch {
             _ = abandon()
             throw VMError(.failure, "The machine's loop failed (\(error)).")
         }
         let end = abandon()
         if let failure = keeper.failureReason { throw failure }
-        return Ending(end: end, wasAsked: forceAt != nil)
+        return Ending(end: end, wasAsked: wasAsked)
     }
 
     /// Ends the machine, and clears away what was made for it.
@@ -130,9 +128,10 @@ struct VMSession: ~Copyable {
         return end
     }
 
-    private borrowing func loop(
-        signals: borrowing SignalEvents, control: ControlStart, _ forceAt: inout Int64?
-    ) throws(SystemError) {
+    /// Waits until the machine has ended, or is to end at once; whether somebody has asked for its end. Who wants it at once has asked, too: the
+    /// guest may reset at that very moment, and would be started again.
+    private borrowing func loop(signals: borrowing SignalEvents, control: ControlStart) throws(SystemError) -> Bool {
+        var forceAt: Int64?
         let poller = try Poller()
         try poller.add(machine.endEvent.rawValue, token: Token.end)
         try poller.add(signals.rawValue, token: Token.signal)
@@ -144,7 +143,7 @@ struct VMSession: ~Copyable {
             let port = try serial?.prepareToWait(poller)
             let terminalIsReady = resources.terminal?.updateWaiting(poller, token: Token.terminal) ?? false
             let now = MonotonicTime.now
-            if let due = forceAt, now >= due { return }
+            if let due = forceAt, now >= due { return true }
             // The end of a pipe is passed on when the guest has read what came before it, which nothing reports.
             let endAt = resources.terminal?.hasPendingEnd == true ? now + Self.endDelay : .max
             let next = min(port?.due ?? .max, forceAt ?? .max, endAt)
@@ -155,28 +154,29 @@ struct VMSession: ~Copyable {
                 switch event.token {
                 case Token.signal:
                     while let signal = signals.next() {
-                        if try handle(signal, &forceAt) { return }
+                        if try handle(signal, &forceAt) { return true }
                     }
-                case Token.device: return
+                case Token.device: return forceAt != nil
                 case Token.door:
                     if let doorbell = control.doorbell { try poller.remove(doorbell) }
                     control.open()
                 case Token.client:
                     vm.attention.drain()
                     switch vm.takeEndRequest() {
-                    case .force: return
-                    case .orderly: if beginShutdown(&forceAt) { return }
+                    case .force: return true
+                    case .orderly: if beginShutdown(&forceAt) { return true }
                     case nil: break
                     }
                 default: serial?.handle(event, poller)
                 }
             }
             switch resources.terminal?.move() {
-            case .quit: return
+            case .quit: return true
             case .powerButton: machine.pressPowerButton()
             case nil: break
             }
         }
+        return forceAt != nil
     }
 
     /// What a signal does; true ends the machine at once.

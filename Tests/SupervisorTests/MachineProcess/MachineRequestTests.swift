@@ -30,7 +30,8 @@ struct MachineRequestTests {
         let layers = [[MemoryExtent(firstPage: 0, pageCount: 1), MemoryExtent(firstPage: 5, pageCount: 7)], []]
         let requests: [MachineRequest] = [
             .take, .start, .sleep, .wake, .save(base: nil, digest: true),
-            .save(base: MachineRequest.Base(digest: "d", layers: layers), digest: false), .noteSaved("x"), .recover("a"), .handOver("b"),
+            .save(base: MachineRequest.Base(digest: "d", layers: layers), digest: false), .noteSaved("x"), .recover("a", turn: 1),
+            .handOver("b", turn: 2),
             .giveUp("c"), .report, .generation, .stop, .pressPowerButton, .resizeConsole(WindowSize(columns: 80, rows: 65535)),
             .assemble(try Self.brief(.kernel(hasInitrd: true, entropy: [1, 2, 3]))), .assemble(try Self.brief(Self.snapshot(state: nil))),
             .assemble(try Self.brief(Self.snapshot(state: Manifest.File(size: .max, sha256: "0f")))),
@@ -49,7 +50,7 @@ struct MachineRequestTests {
         "What is no request is refused, and the sentence names the place",
         arguments: [
             (#"{"request":"sing","content":null}"#, "request: expected one of"), (#"{"request":"sleep"}"#, ""),
-            (#"{"request":"recover","content":1}"#, "content: expected a string"), (#"[]"#, "expected an object"),
+            (#"{"request":"recover","content":1}"#, "content: expected an object"), (#"[]"#, "expected an object"),
             (
                 #"{"request":"save","content":{"base":{"digest":"d","layers":[[1]]},"digest":true}}"#,
                 "content.base.layers[0]: expected pairs"

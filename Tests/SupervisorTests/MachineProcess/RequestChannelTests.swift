@@ -123,6 +123,52 @@ struct RequestChannelTests {
         #expect(rig.failures.seen.withLock { $0 } == ["late"])
     }
 
+    /// Sends the same bytes again and again, until nobody reads them or the time is up: a test that fails is to end, too.
+    private static func repeating(_ bytes: [UInt8], from peer: borrowing OwnedDescriptor) throws -> WorkerThread<Bool> {
+        let socket = Slot(try peer.duplicate())
+        let deadline = MonotonicTime.now + 5000
+        return try WorkerThread(name: "peer", state: true) { _, stop in
+            guard let socket = socket.take() else { return }
+            while MonotonicTime.now < deadline, !stop.waitWithoutDraining(milliseconds: 10) {
+                guard (try? socket.send(bytes.span.untyped)) != nil else { return }
+            }
+            socket.hangUp()
+        }
+    }
+
+    @Test("A process that shows progress for ever does not keep whoever asks, whether progress is expected or not")
+    func progressForEver() throws {
+        let bounds: [(within: Int64, most: Int64?)] = [(100, nil), (10_000, 100)]
+        for bound in bounds {
+            let rig = try Rig()
+            let peer = try Self.repeating(Self.message(#"{"working":true}"#), from: rig.peer)
+            if let answer = rig.channel.ask(["request": "a"], within: bound.within, atMost: bound.most) { Issue.record("\(answer)") }
+            #expect(rig.failures.seen.withLock { $0 } == ["late"])
+            _ = peer.stop()
+        }
+    }
+
+    @Test("Signs of progress give a request more time than one of them has")
+    func progressOfSomeLength() throws {
+        let rig = try Rig()
+        let begin = MonotonicTime.now
+        let peer = try Self.repeating(Self.message(#"{"working":true}"#), from: rig.peer)
+        if let answer = rig.channel.ask(["request": "a"], within: 200, atMost: 600) { Issue.record("\(answer)") }
+        #expect(MonotonicTime.now - begin >= 600)
+        _ = peer.stop()
+    }
+
+    @Test("A message that trickles does not keep whoever reads it", arguments: [[], [0xff, 0, 0, 0]] as [[UInt8]])
+    func trickle(_ head: [UInt8]) throws {
+        let pair = try SocketPair()
+        let stream = try MessageStream(try pair.first.duplicate(), patience: 100)
+        if !head.isEmpty { #expect(try pair.second.send(head.span.untyped) == 4) }
+        // The length of a text that is long, and then its bytes.
+        let peer = try Self.repeating([1], from: pair.second)
+        #expect(throws: MessageStream.Failure.late) { _ = try stream.receive(within: 10_000).message }
+        _ = peer.stop()
+    }
+
     @Test("A process that leaves in the middle of an answer, or before it")
     func leaving() throws {
         let beginnings: [[UInt8]] = [[], [1, 0], Array(Self.message("{}").dropLast())]
