@@ -28,6 +28,10 @@ struct Swvmm: ParsableCommand {
 @main
 enum Main {
     static func main() {
+        // Before anything is opened.
+        do throws(SystemError) { try StandardDescriptors.complete() } catch {
+            end(VMError(.host, "A standard stream is closed, and cannot be replaced by /dev/null (\(error))."))
+        }
         let arguments = Array(CommandLine.arguments.dropFirst())
         // Before any parser: a device's process starts in the time that one takes.
         if arguments.first == DeviceProcess.argument { DeviceProcess.run() }

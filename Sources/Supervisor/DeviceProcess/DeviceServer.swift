@@ -45,29 +45,34 @@ public struct DeviceServer: Sendable {
         do { descriptors = try planner.open(settings, key: "", terminal: nil) } catch {
             throw VMError(error.code, error.message.hasPrefix(".") ? String(error.message.dropFirst()) : error.message)
         }
-        let (helpers, made) = (planner.helpers, planner.made)
-        defer {
-            for helper in helpers { helper.stop() }
-            for path in made { removeFile(path) }
-        }
+        let made = planner
+        defer { made.clearAway() }
         if case .vduse(let name) = door {
             var vduse = try VDUSEDoor.open(name, settings, descriptors)
             let node = Slot(try vduse.takeNode())
-            do throws(VMError) { try serve(settings, document, node, descriptors, signals) } catch {
+            do throws(VMError) { try serve(settings, document, node, descriptors, signals) {} } catch {
                 try? vduse.close()
                 throw error
             }
             return try vduse.close()
         }
-        let socket = Slot(try open())
-        defer { if case .path(let path) = door { removeFile(path) } }
-        try serve(settings, document, socket, descriptors, signals)
+        let socket = try open()
+        let name = try name(of: socket)
+        defer { name?.remove() }
+        // A successor need not wait until the device has come to rest.
+        try serve(settings, document, Slot(socket), descriptors, signals) { name?.remove() }
     }
 
-    /// Starts the device's process with what it is to serve on, and waits for the end of either.
+    /// What there is to remove of our door.
+    private func name(of socket: borrowing OwnedDescriptor) throws(VMError) -> NamedSocket? {
+        guard case .path(let path) = door else { return nil }
+        return try VMError.host("keep a socket") { () throws(SystemError) in try NamedSocket(AbsolutePath.of(path), socket) }
+    }
+
+    /// Starts the device's process with what it is to serve on, and waits for the end of either. `asked` is called when that is not the process's.
     private func serve(
         _ settings: DeviceSettings, _ document: JSONValue, _ socket: Slot<OwnedDescriptor>, _ descriptors: borrowing PassedDescriptors,
-        _ signals: borrowing SignalEvents
+        _ signals: borrowing SignalEvents, asked: () -> Void
     ) throws(VMError) {
         var isVDUSE = false
         if case .vduse = door { isVDUSE = true }
@@ -76,6 +81,7 @@ public struct DeviceServer: Sendable {
         let child = try start(brief, settings, socket, descriptors)
         Logger(label: "swvmm").info("device \"\(settings.id)\" is served by process \(child.processID)")
         let wasAsked = try wait(for: child, signals)
+        if wasAsked { asked() }
         let end = child.finish(afterMilliseconds: wasAsked ? 2000 : 0)
         guard !wasAsked, end.isFailure else { return }
         throw VMError(.failure, "Device \"\(settings.id)\" has failed: \(end.sentence)")

@@ -12,8 +12,8 @@ struct CharacterPlanner {
     let id: String
     /// Something that the user must know of, such as a pseudo-terminal's path.
     let notice: (String) -> Void
-    /// Paths that are removed with the VM.
-    let made: (String) -> Void
+    /// A socket that is removed with the VM.
+    let made: (NamedSocket) -> Void
 
     /// What the back-end needs.
     func open(_ settings: CharacterBackendSettings, terminal: TerminalStream?) throws(VMError) -> PassedDescriptors {
@@ -32,8 +32,9 @@ struct CharacterPlanner {
             case .file(let path):
                 descriptors.append(try OwnedDescriptor.open(path, flags: O_WRONLY | O_CREAT | O_APPEND, mode: 0o600))
             case .socket(let path):
-                descriptors.append(try listenTakingOver(path))
-                made(path)
+                let listener = try listenTakingOver(path)
+                made(try NamedSocket(path, listener))
+                descriptors.append(listener)
             }
             return descriptors
         } catch {

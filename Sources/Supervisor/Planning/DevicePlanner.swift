@@ -10,8 +10,8 @@ struct DevicePlanner {
     let vmName: String
     /// Processes that serve the devices.
     private(set) var helpers: [PasstProcess] = []
-    /// Paths that are removed with the devices.
-    private(set) var made: [String] = []
+    /// Sockets that are removed with the devices.
+    private(set) var made: [NamedSocket] = []
     /// Devices in processes of their own.
     private(set) var kept: [KeptDevice] = []
     /// Devices behind back-ends of others.
@@ -77,6 +77,13 @@ struct DevicePlanner {
     /// Processes that come when others have ended.
     let lateHelpers = HelperList()
 
+    /// Ends and removes what was made for devices that there will not be, or not any more.
+    func clearAway() {
+        for socket in made { socket.remove() }
+        for helper in helpers { helper.stop() }
+        lateHelpers.stop()
+    }
+
     /// What a device of ours needs, in the order in which `DeviceAssembly` takes it.
     mutating func open(_ settings: DeviceSettings, key: String, terminal: TerminalStream?) throws(VMError) -> PassedDescriptors {
         switch settings.kind {
@@ -88,9 +95,9 @@ struct DevicePlanner {
             if let descriptors = opened.descriptors.take() { return descriptors }
         case .console(let console):
             if case .character(let character) = console.backend {
-                var paths: [String] = []
-                let planner = CharacterPlanner(key: "\(key).backend", id: settings.id, notice: Self.notice) { paths.append($0) }
-                defer { made += paths }
+                var sockets: [NamedSocket] = []
+                let planner = CharacterPlanner(key: "\(key).backend", id: settings.id, notice: Self.notice) { sockets.append($0) }
+                defer { made += sockets }
                 return try planner.open(character, terminal: terminal)
             }
         case .entropy, .fileSystem: break
@@ -100,9 +107,9 @@ struct DevicePlanner {
 
     /// What the host's side of the serial port needs.
     mutating func openSerial(_ settings: CharacterBackendSettings, terminal: TerminalStream?) throws(VMError) -> PassedDescriptors {
-        var paths: [String] = []
-        let planner = CharacterPlanner(key: "serial.backend", id: "serial", notice: Self.notice) { paths.append($0) }
-        defer { made += paths }
+        var sockets: [NamedSocket] = []
+        let planner = CharacterPlanner(key: "serial.backend", id: "serial", notice: Self.notice) { sockets.append($0) }
+        defer { made += sockets }
         return try planner.open(settings, terminal: terminal)
     }
 

@@ -21,10 +21,7 @@ struct NetworkPlanner {
             let passt = try PasstProcess.start(key: "\(key).backend")
             helper = passt.process
             descriptors.append(passt.takeSocket())
-        case .stream(let path):
-            do { descriptors.append(try UnixSocket.connect(to: path)) } catch {
-                throw VMError(.resource, "\(key).backend: \(path): \(error.errno); expected a Unix stream socket that accepts connections.")
-            }
+        case .stream(let path): descriptors.append(try connect(to: path))
         case .descriptor(let raw):
             try append(
                 try queue("descriptor \(raw)") { () throws(SystemError) in
@@ -34,6 +31,13 @@ struct NetworkPlanner {
             for tap in try openTap(name, settings) { try append(tap, to: &descriptors) }
         }
         return (Slot(descriptors), helper)
+    }
+
+    private func connect(to path: String) throws(VMError) -> OwnedDescriptor {
+        do { return try connectPatiently(path) } catch {
+            let problem = error.errno == .wouldBlock ? "somebody listens, but takes no connections" : "\(error.errno)"
+            throw VMError(.resource, "\(key).backend: \(path): \(problem); expected a Unix stream socket that accepts connections.")
+        }
     }
 
     private func append(_ tap: TapQueue, to descriptors: inout PassedDescriptors) throws(VMError) {

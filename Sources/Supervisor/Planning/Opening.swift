@@ -44,33 +44,61 @@ func openVdpa(_ path: String, key: String) throws(VMError) -> OwnedDescriptor {
 
 /// Listens at a path; a socket that nobody listens on any more is taken over.
 func listenTakingOver(_ path: String) throws(SystemError) -> OwnedDescriptor {
-    try withPatience(while: { $0.errno.rawValue == EADDRINUSE && UnixSocket.exists(at: path) }) { () throws(SystemError) in
-        try listenOrTakeOver(path)
+    var probe = ListenerProbe(path)
+    return try withPatience(while: { $0.errno.rawValue == EADDRINUSE && UnixSocket.exists(at: path) }) { () throws(SystemError) in
+        try listenOrTakeOver(path, &probe)
     }
 }
 
-private func listenOrTakeOver(_ path: String) throws(SystemError) -> OwnedDescriptor {
+private func listenOrTakeOver(_ path: String, _ probe: inout ListenerProbe) throws(SystemError) -> OwnedDescriptor {
     do throws(SystemError) {
         return try UnixSocket.listen(at: path)
     } catch {
-        guard error.errno.rawValue == EADDRINUSE else { throw error }
+        guard error.errno.rawValue == EADDRINUSE, probe.findsNobody() else { throw error }
+        removeFile(path)
+        return try UnixSocket.listen(at: path)
+    }
+}
+
+/// Finds out whether somebody listens at a path, as often as one likes and without ever waiting.
+///
+/// Whoever listens may take no connections: each one that is made and dropped stays in the listener's queue, until connecting to it would wait
+/// for ever. So there is one connection at most, which is kept: it is hung up as soon as the listener goes.
+private struct ListenerProbe: ~Copyable {
+    private let path: String
+    private var connection: OwnedDescriptor?
+
+    init(_ path: String) {
+        self.path = path
+        connection = nil
+    }
+
+    /// Whether there is a socket of somebody who has gone.
+    mutating func findsNobody() -> Bool {
+        if connection?.isHungUp == false { return false }
         do throws(SystemError) {
-            _ = try UnixSocket.connect(to: path)
-        } catch let stale {
-            // So says the kernel of every file that is no socket, too.
-            guard stale.errno == .connectionRefused, UnixSocket.exists(at: path) else { throw error }
-            removeFile(path)
-            return try UnixSocket.listen(at: path)
+            connection = try UnixSocket.connectWithoutWaiting(to: path)
+            return false
+        } catch {
+            connection = nil
+            // So says the kernel of every file that is no socket, too. A full queue is that of a listener.
+            return error.errno == .connectionRefused && UnixSocket.exists(at: path)
         }
-        throw error
+    }
+}
+
+/// Connects to a listening socket. One that takes no connections has a few seconds to begin; EAGAIN when it has not.
+func connectPatiently(_ path: String, milliseconds: Int64 = 3000) throws(SystemError) -> OwnedDescriptor {
+    try withPatience(milliseconds, while: { $0.errno == .wouldBlock }) { () throws(SystemError) in
+        try UnixSocket.connectWithoutWaiting(to: path)
     }
 }
 
 /// Tries again for a while what fails because somebody is about to end and has not ended yet: the processes of a VM that was killed, say.
 func withPatience<Value: ~Copyable, Failure: Error>(
-    while isPassing: (Failure) -> Bool, _ body: () throws(Failure) -> Value
+    _ milliseconds: Int64 = 1000, while isPassing: (Failure) -> Bool, _ body: () throws(Failure) -> Value
 ) throws(Failure) -> Value {
-    let deadline = MonotonicTime.now + 1000
+    let deadline = MonotonicTime.now + milliseconds
     while true {
         do throws(Failure) { return try body() } catch {
             guard isPassing(error), MonotonicTime.now < deadline else { throw error }

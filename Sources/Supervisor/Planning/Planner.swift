@@ -78,6 +78,20 @@ struct Planner {
         let terminal = try TerminalStream(needed: usesTerminal)
         let crash = CrashSettings(policy: configuration.onCrash, maxRestarts: configuration.maxRestarts)
         var planner = DevicePlanner(vmName: configuration.name, policies: configuration.policyFiles, crash: crash, log: log)
+        do throws(VMError) {
+            return try makePlan(&planner, origin, descriptors, terminal: terminal, crash, asleep: asleep)
+        } catch {
+            planner.clearAway()
+            throw error
+        }
+    }
+
+    /// Opens what devices need, which `planner` remembers.
+    private func makePlan(
+        _ planner: inout DevicePlanner, _ origin: MachineBrief.Origin, _ opened: consuming PassedDescriptors, terminal: TerminalStream?,
+        _ crash: CrashSettings, asleep: Bool
+    ) throws(VMError) -> Plan {
+        var descriptors = opened
         var counts: [Int] = []
         for (index, settings) in configuration.devices.enumerated() {
             let own = try planner.prepare(
@@ -89,7 +103,7 @@ struct Planner {
         let generation = try VMError.host("read entropy") { () throws(SystemError) in try randomBytes(16) }
         let keeper = try DeviceKeeper(planner.kept, peers: planner.peers, crash)
         let resources = VMResources(
-            terminal: terminal, helpers: planner.helpers, lateHelpers: planner.lateHelpers, keeper: keeper, paths: planner.made)
+            terminal: terminal, helpers: planner.helpers, lateHelpers: planner.lateHelpers, keeper: keeper, sockets: planner.made)
         let brief = MachineBrief(
             configuration: configuration, document: document, file: file, origin: origin, startsAsleep: asleep, generation: generation,
             deviceDescriptors: counts)

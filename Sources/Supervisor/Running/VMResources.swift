@@ -8,25 +8,26 @@ final class VMResources: Sendable {
     private let helpers: [PasstProcess]
     private let lateHelpers: HelperList
     /// Sockets that were made for the VM.
-    private let paths: [String]
+    private let sockets: [NamedSocket]
 
     init(
-        terminal: TerminalStream?, helpers: [PasstProcess], lateHelpers: HelperList, keeper: DeviceKeeper, paths: [String]
+        terminal: TerminalStream?, helpers: [PasstProcess], lateHelpers: HelperList, keeper: DeviceKeeper, sockets: [NamedSocket]
     ) {
         self.keeper = keeper
         self.lateHelpers = lateHelpers
-        self.paths = paths
+        self.sockets = sockets
         self.terminal = terminal
         self.helpers = helpers
     }
 
     /// Ends the VM's helpers and lets its last words go out.
     func finish() {
-        // Its processes first: a console's may still have something to write.
+        // Nobody new is to come.
+        for socket in sockets { socket.remove() }
+        // Its processes before the terminal: a console's may still have something to write.
         keeper.stop()
         terminal?.finish()
         for helper in helpers { helper.stop() }
         lateHelpers.stop()
-        for path in paths { removeFile(path) }
     }
 }

@@ -16,6 +16,10 @@ final class TerminalStream: Sendable {
 
     /// Bytes that wait for room on one of the two ways.
     private static let capacity = 65536
+    /// What is written at once: what has room for anything has room for so much (PIPE_BUF).
+    private static let mostAtOnce = 4096
+    /// How long last words may take, in milliseconds.
+    private static let lastWords: Int64 = 500
     private static let endOfInput: UInt8 = 0x04
 
     private struct State: ~Copyable {
@@ -40,11 +44,20 @@ final class TerminalStream: Sendable {
     private let resizing = Mutex<(@Sendable (WindowSize) -> Void)?>(nil)
 
     /// Opens the standard streams; nil when no stream of the VM wants them.
-    init?(needed: Bool) throws(VMError) {
+    convenience init?(needed: Bool) throws(VMError) {
         guard needed else { return nil }
         let parts = try VMError.host("open the terminal") { () throws(SystemError) in
             try Parts.open()
         }
+        self.init(parts)
+    }
+
+    /// Connects these, of which the input may be a terminal. `output` may be shared with other processes, and then waits when it is full.
+    convenience init(input: consuming OwnedDescriptor, output: consuming OwnedDescriptor) throws(SystemError) {
+        self.init(try Parts.make(input, output))
+    }
+
+    private init(_ parts: consuming Parts) {
         hasEscapeKey = parts.mode != nil
         input = parts.input
         output = parts.output
@@ -62,7 +75,12 @@ final class TerminalStream: Sendable {
 
         static func open() throws(SystemError) -> Parts {
             let input = try OwnedDescriptor.reopeningStandardStream(0, flags: O_RDONLY)
-            let output = try OwnedDescriptor.reopeningStandardStream(1, flags: O_WRONLY)
+            // Only what is opened anew gets the flag: nobody else's writes become non-blocking.
+            let output = try OwnedDescriptor.reopeningStandardStream(1, flags: O_WRONLY | O_NONBLOCK)
+            return try make(input, output)
+        }
+
+        static func make(_ input: consuming OwnedDescriptor, _ output: consuming OwnedDescriptor) throws(SystemError) -> Parts {
             let pair = try SocketPair()
             try pair.first.setNonBlocking()
             let mode = input.isTerminal() ? try TerminalMode(raw: try input.duplicate()) : nil
@@ -170,25 +188,38 @@ final class TerminalStream: Sendable {
                 state.vmEnded = bytes.isEmpty
             } catch { state.vmEnded = error.errno != .wouldBlock }
         }
-        guard !state.toTerminal.isEmpty else { return }
+        writeOutput(&state)
+    }
+
+    /// Writes what there is room for. A pipe may block, because it is shared with whoever started us; if its reader stops, the loop that calls
+    /// this must still see signals and clients. So nothing is written that was not found to have room.
+    private func writeOutput(_ state: inout State) {
+        var position = 0
+        let count = state.toTerminal.count
         do throws(SystemError) {
-            state.toTerminal.removeFirst(try output.write(state.toTerminal.span.untyped))
+            while position < count, try output.waitWritable(milliseconds: 0) {
+                let end = min(position + Self.mostAtOnce, count)
+                position += try output.write(state.toTerminal.span.extracting(position..<end).untyped)
+            }
         } catch {
             // A closed pipe: nobody reads on, so nothing is kept.
-            if error.errno != .wouldBlock { state.toTerminal = [] }
+            if error.errno != .wouldBlock { position = count }
         }
+        state.toTerminal.removeFirst(position)
     }
 
     /// Passes on what the VM said last, for at most half a second, and gives the terminal its mode back.
     func finish() {
-        let deadline = MonotonicTime.now + 500
+        let deadline = MonotonicTime.now + Self.lastWords
         while MonotonicTime.now < deadline {
-            let isDone = state.withLock { state in
+            let (isDone, isFull) = state.withLock { state in
                 let before = state.toTerminal.count
                 moveOutput(&state)
-                return state.toTerminal.isEmpty && (state.vmEnded || (before == 0 && !socket.hasInputWaiting()))
+                let isEmpty = state.toTerminal.isEmpty
+                return (isEmpty && (state.vmEnded || (before == 0 && !socket.hasInputWaiting())), !isEmpty)
             }
             if isDone { break }
+            if isFull { _ = try? output.waitWritable(milliseconds: 20) }
         }
         state.withLock { $0.mode = nil }
     }
