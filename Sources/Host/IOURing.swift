@@ -133,6 +133,8 @@ public import Virtqueue
     }
 
     /// Submits what is queued, and waits until at least `minimum` completions are there.
+    /// - Throws: EAGAIN or EBUSY when the kernel is short of memory or wants completions taken first. What it did not take stays queued: take
+    ///   completions, or wait for some (`waitForCompletion`), and submit again. Any other error stays.
     public mutating func submit(waitingFor minimum: Int = 0) throws(SystemError) {
         var wanted = UInt32(clamping: minimum)
         while unsafe wanted > 0 || io_uring_sq_ready(ring) > 0 {
@@ -141,6 +143,12 @@ public import Virtqueue
             guard result >= 0 || result == -EINTR else { throw SystemError("io_uring_enter", Errno(rawValue: -result)) }
             if result >= 0 { wanted = 0 }
         }
+    }
+
+    /// Waits until there is a completion to take, for at most `milliseconds`. Asks the kernel for nothing that it could be short of.
+    public borrowing func waitForCompletion(atMost milliseconds: Int32) {
+        var entry = pollfd(fd: rawDescriptor, events: Int16(POLLIN), revents: 0)
+        _ = unsafe poll(&entry, 1, milliseconds)
     }
 
     /// Whether there is a completion to take: a look at memory that the kernel shares. What it keeps back when the completion queue is full is

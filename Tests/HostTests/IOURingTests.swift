@@ -48,6 +48,21 @@ struct IOURingTests {
         #expect(try complete(&ring).result == -EBADF)
     }
 
+    @Test("Waiting for a completion ends with one, or after its time, and takes none")
+    func waiting() throws {
+        var ring = try IOURing(entries: 4)
+        let file = try makeMemoryFile(name: "test", size: 4096)
+        ring.waitForCompletion(atMost: 1)
+        #expect(ring.nextCompletion() == nil)
+        let queued = ring.synchronizeData(file.rawValue, token: 5)
+        #expect(queued)
+        try ring.submit()
+        // Until the test's end, if need be: with a completion it returns at once.
+        ring.waitForCompletion(atMost: -1)
+        ring.waitForCompletion(atMost: -1)
+        #expect(ring.nextCompletion()?.token == 5)
+    }
+
     @Test("A full queue refuses; after the submission it takes more, and no completion is lost")
     func batches() throws {
         var ring = try IOURing(entries: 4)

@@ -9,8 +9,11 @@ protocol BlockEngine: ~Copyable, Sendable {
     /// Does a step, or queues it: the result (a count, or a negative error number), or nil when it will come as a completion.
     mutating func start(_ operation: BlockOperation, _ chain: borrowing ChainBuffer, _ backend: BlockBackend, token: UInt64) -> Int32?
 
-    /// Hands over what was queued, and waits until `minimum` completions are there.
+    /// Hands over what was queued, and waits until `minimum` completions are there. EAGAIN and EBUSY: not now; nothing of it is lost.
     mutating func submit(waitingFor minimum: Int) throws(SystemError)
+
+    /// Waits until there is a completion to take, for at most `milliseconds`.
+    func waitForCompletion(atMost milliseconds: Int32)
 
     /// Whether there is a completion to take, as far as memory tells.
     var hasCompletion: Bool { get }
@@ -28,6 +31,8 @@ struct SynchronousBlockEngine: BlockEngine, ~Copyable {
     }
 
     mutating func submit(waitingFor minimum: Int) {}
+
+    func waitForCompletion(atMost milliseconds: Int32) {}
 
     var hasCompletion: Bool { false }
 
@@ -110,6 +115,8 @@ struct URingBlockEngine: BlockEngine, ~Copyable {
         try ring.submit(waitingFor: minimum)
         queued = 0
     }
+
+    func waitForCompletion(atMost milliseconds: Int32) { ring.waitForCompletion(atMost: milliseconds) }
 
     var hasCompletion: Bool { ring.hasCompletion }
 

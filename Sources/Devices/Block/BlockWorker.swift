@@ -17,6 +17,8 @@ struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
     /// When the poller has to be looked at again, in nanoseconds: nothing else tells that the worker has to stop.
     private var nextLook: UInt64 = 0
 
+    /// How long the worker waits, in milliseconds, before it asks a kernel again that was short of something.
+    private static var retryInterval: Int32 { 1 }
     /// How often the poller is looked at while the worker does not sleep, in nanoseconds.
     private static var lookInterval: UInt64 { 100_000 }
     private static var stopToken: UInt64 { .max }
@@ -156,7 +158,7 @@ struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
                 if keepsLooking { quiet |= 1 << UInt64(index) }
             }
         }
-        try engine.submit(waitingFor: 0)
+        try submit(waitingFor: 0)
         try reap()
         publish(context)
         starved = full
@@ -170,15 +172,41 @@ struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
     /// The queues that were left with requests because all their slots were taken. Looked at in every round.
     private var starved: UInt64 = 0
 
+    /// Hands over what was queued, as often as it takes: a kernel that is short of memory, or of room for completions, says so and takes it
+    /// later. Every round takes a completion, of which there are only so many, or waits. An error of another kind ends it.
+    private mutating func submit(waitingFor minimum: Int) throws(SystemError) {
+        var wanted = minimum
+        while true {
+            do throws(SystemError) { return try engine.submit(waitingFor: wanted) } catch {
+                guard error.errno == .wouldBlock || error.errno == .busy else { throw error }
+            }
+            if takeCompletions() {
+                // What was waited for has come.
+                wanted = 0
+            } else {
+                engine.waitForCompletion(atMost: Self.retryInterval)
+            }
+        }
+    }
+
     private mutating func reap() throws(SystemError) {
+        takeCompletions()
+        // Requests that take several steps have queued their next one.
+        try submit(waitingFor: 0)
+    }
+
+    /// Takes all completions that are there; false when there is none.
+    @discardableResult
+    private mutating func takeCompletions() -> Bool {
+        var found = false
         while let completion = engine.nextCompletion() {
+            found = true
             let index = Int(truncatingIfNeeded: completion.token >> 32)
             let slot = Int(truncatingIfNeeded: completion.token & 0xffff_ffff)
             guard queues.indices.contains(index) else { continue }
             queues[index]?.finish(slot, completion.result, &engine, backend)
         }
-        // Requests that take several steps have queued their next one.
-        try engine.submit(waitingFor: 0)
+        return found
     }
 
     private mutating func publish(_ context: DeviceContext) {
@@ -194,7 +222,7 @@ struct BlockWorker<Engine: BlockEngine & ~Copyable>: QueueWorkload, ~Copyable {
     private mutating func finishAll(_ context: DeviceContext) {
         do {
             while hasInFlight() {
-                try engine.submit(waitingFor: 1)
+                try submit(waitingFor: 1)
                 try reap()
             }
         } catch {

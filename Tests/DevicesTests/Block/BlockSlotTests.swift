@@ -31,6 +31,7 @@ private struct ScriptedEngine: BlockEngine, ~Copyable {
         return results.isEmpty ? nil : results.removeFirst()
     }
 
+    func waitForCompletion(atMost milliseconds: Int32) {}
     mutating func submit(waitingFor minimum: Int) {}
     var hasCompletion: Bool { false }
     mutating func nextCompletion() -> (token: UInt64, result: Int32)? { nil }
