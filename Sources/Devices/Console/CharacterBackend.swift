@@ -25,6 +25,10 @@ public struct CharacterBackend: ~Copyable, Sendable {
     private let terminal: Channel?
     private var channel: Channel?
     private var hasInput: Bool
+    /// The other end is gone. What it left to read, if anything, is still there.
+    private var hasHungUp = false
+    /// The first byte of what it left, where nobody wanted it yet.
+    private var leftover: UInt8?
     private let waitsForReader: Bool
     private let keepsOutput: Bool
     private var output = OutputRing(capacity: Self.outputCapacity)
@@ -97,9 +101,12 @@ public struct CharacterBackend: ~Copyable, Sendable {
     /// Tells the poller what to wait for; before every wait. `wantsInput` says whether there is a place for input. Returns true when
     /// something is ready without waiting, as regular files always are: the caller then polls without a timeout.
     public mutating func updateWaiting(_ poller: borrowing Poller, wantsInput: Bool) throws(SystemError) -> Bool {
+        if hasHungUp { disconnectIfNothingIsLeft(poller, wantsInput: wantsInput) }
         let hasChannel = interest != nil
         let wantsToRead = wantsInput && hasInput
-        try interest?.update(poller, readable: wantsToRead, writable: output.count > 0, hangUps: true)
+        // A hang-up is told of again and again for as long as the descriptor is in the set, so it stays there only until the first time. Then
+        // it comes back when there is a place for what was left to read; output is of no use to it.
+        try interest?.update(poller, readable: wantsToRead, writable: !hasHungUp && output.count > 0, hangUps: !hasHungUp)
         try listenerInterest?.update(poller, readable: !hasChannel, writable: false)
         return interest?.isAlwaysReady == true && (wantsToRead || output.count > 0)
     }
@@ -109,7 +116,8 @@ public struct CharacterBackend: ~Copyable, Sendable {
         guard let token, event.token == token || event.token == token &+ 1 else { return }
         if event.token == token {
             // Whoever hung up may have left something to read: the channel goes when that has been read.
-            if event.hungUp, !hasInput { disconnect(poller) }
+            if event.hungUp { hasHungUp = true }
+            if hasHungUp, !hasInput { disconnect(poller) }
             flush()
         } else if channel == nil, let client = try? acceptClient() {
             interest = PollInterest(client.descriptor.rawValue, token: token)
@@ -132,6 +140,24 @@ public struct CharacterBackend: ~Copyable, Sendable {
         interest = nil
         channel = nil
         hasInput = false
+        hasHungUp = false
+        leftover = nil
+    }
+
+    /// The other end is gone: the channel goes as well, so that the next client can come, unless something is left to read. When input is
+    /// wanted, its reader finds that out.
+    private mutating func disconnectIfNothingIsLeft(_ poller: borrowing Poller, wantsInput: Bool) {
+        if hasInput, leftover == nil, !wantsInput { readAhead() }
+        if !hasInput { disconnect(poller) }
+    }
+
+    /// Reads one byte, which is the only way to tell whether there is one that works on every kind of descriptor.
+    private mutating func readAhead() {
+        var byte: InlineArray<1, UInt8> = [0]
+        var span = byte.mutableSpan
+        var bytes = span.untyped
+        // Nothing now means nothing ever: nobody is there who could write it.
+        if case .bytes = read(into: &bytes) { leftover = byte[0] } else { hasInput = false }
     }
 
     /// `poller` is waited on no longer.
@@ -193,6 +219,10 @@ public struct CharacterBackend: ~Copyable, Sendable {
     /// Reads input straight into a chain and consumes what it took.
     public mutating func read(into chain: inout WritableHalf) -> Input {
         guard hasInput, let channel, chain.count > 0 else { return channel == nil || !hasInput ? .ended : .nothing }
+        if let byte = leftover.take() {
+            chain.writeInteger(byte)
+            return .bytes(1)
+        }
         do throws(SystemError) {
             let count = try channel.descriptor.read(into: chain.ranges)
             chain.skip(count)
@@ -205,6 +235,10 @@ public struct CharacterBackend: ~Copyable, Sendable {
     /// Reads input; at least one byte must fit.
     public mutating func read(into bytes: inout MutableRawSpan) -> Input {
         guard hasInput, let channel else { return .ended }
+        if let byte = leftover.take() {
+            bytes.storeBytes(of: byte, as: UInt8.self)
+            return .bytes(1)
+        }
         do throws(SystemError) {
             let count = try channel.descriptor.read(into: &bytes)
             return ended(count)
