@@ -41,6 +41,12 @@ public final class DeviceWorkers<Workload: QueueWorkload & ~Copyable>: QueueHost
 
     /// Takes the queues of an activation and starts their workers.
     public func activate(_ activation: consuming Activation) throws(DeviceError) {
+        try hold(activation)
+        try resume()
+    }
+
+    /// Takes the queues of an activation, and starts nothing before `resume`: `sleep` and `reset` find them meanwhile.
+    public func hold(_ activation: consuming Activation) throws(DeviceError) {
         let context = DeviceContext(activation, label: label, faults: faults)
         var queues: QueueSet? = activation.queues
         try state.withLock { state throws(DeviceError) in
@@ -51,6 +57,19 @@ public final class DeviceWorkers<Workload: QueueWorkload & ~Copyable>: QueueHost
             for index in assignment.indices {
                 if let queue = queues.take(index) { attach(queue, &state) }
             }
+        }
+    }
+
+    /// Stops all workers, which keep their queues. Harmless when the device is not active.
+    public func pause() {
+        state.withLock { state in
+            for index in state.workers.indices { stop(index, &state) }
+        }
+    }
+
+    /// Starts the workers of all queues that are held. Harmless when the device is not active.
+    public func resume() throws(DeviceError) {
+        try state.withLock { state throws(DeviceError) in
             for index in state.workers.indices { try start(index, &state) }
         }
     }

@@ -249,9 +249,11 @@ public final class NetworkDevice: VirtioDevice {
         let controlActivation = Activation(
             memory: activation.memory, interrupt: activation.interrupt, features: activation.features, queues: controlQueues)
         core.begin(queues: Set((0..<2 * maxPairs).filter { activation.queues.contains($0) }))
+        // Where the pairs cannot be activated, `sleep` finds the control queue as well; no command is carried out before they are.
+        try control.hold(controlActivation)
         try pairs.activate(activation)
         if let failure { pairs.context?.warn("the link is down: \(failure)") }
-        try control.activate(controlActivation)
+        try control.resume()
     }
 
     /// Stops everything and forgets what the driver set.
@@ -285,17 +287,31 @@ public final class NetworkDevice: VirtioDevice {
     /// Stops everything and gives the queues back.
     public func sleep() throws(DeviceError) -> QueueSet? {
         // The control queue first: it may be stopping and starting pairs.
+        control.pause()
+        let dataQueues: QueueSet?
+        do throws(DeviceError) { dataQueues = try pairs.sleep() } catch {
+            // Who does not sleep is awake, and its driver waits for answers.
+            goOn()
+            throw error
+        }
         var controlQueues = control.sleep()
-        guard let dataQueues = try pairs.sleep() else { return nil }
+        guard var data = dataQueues else { return nil }
         core.begin(queues: [])
         var queues = QueueSet(count: 2 * maxPairs + 1)
-        var data = dataQueues
         for index in 0..<data.count {
             if let queue = data.take(index) { queues.put(queue) }
         }
         let index = core.personality.withLock { $0.controlQueue }
         if let queue = controlQueues?.take(index) { queues.put(queue) }
         return queues
+    }
+
+    /// Has the control queue go on after a sleep that failed.
+    private func goOn() {
+        do throws(DeviceError) { try control.resume() } catch {
+            let index = core.personality.withLock { $0.controlQueue }
+            control.context?.fail(queue: index, error.description)
+        }
     }
 
     /// Goes on.
