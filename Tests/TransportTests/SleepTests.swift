@@ -31,7 +31,8 @@ import Virtqueue
         #expect(throws: LifecycleError.self) { try hosted.wake() }
         #expect(rig.device.calls == ["acknowledge", "activate [0]", "sleep", "wake"])
         #expect(driver.hasInterrupt())
-        #expect(driver.interruptCauses() == 1)
+        // Used buffers, and configuration space, which may be another one than before.
+        #expect(driver.interruptCauses() == 3)
         #expect(rig.device.process(0) == 0)
         #expect(rig.device.process(0) == nil)
         #expect(try rig.echo([7, 8], through: &queue, index: 0, driver) == [7, 8])
@@ -95,6 +96,43 @@ import Virtqueue
             #expect(try second.echo([UInt8(round)], through: &queue, index: 0, secondDriver) == [UInt8(round)])
         }
         #expect(second.doorbells.registered.count == 1)
+    }
+
+    @Test("A change of configuration space between save and restore is announced, and shows in the generation", arguments: kinds)
+    func configurationChangesAsleep(_ kind: TransportKind) throws {
+        let rig = try Rig(kind)
+        let driver = rig.driver()
+        driver.start()
+        #expect(driver.readConfiguration(0, 1) == 1)
+        let generation = driver.generation
+        let hosted = try #require(rig.hosted)
+        try hosted.sleep()
+        let second = try Rig(kind, memory: rig.memory)
+        second.device.state.withLock { $0.bytes[1] = 99 }
+        let heir = try #require(second.hosted)
+        try heir.sleep()
+        try heir.restore(SavedValue(try hosted.snapshot()))
+        try heir.wake()
+        let other = second.driver()
+        #expect(other.hasInterrupt())
+        #expect(other.interruptCauses() & 2 == 2)
+        // To a driver that was about to read the rest, what it has read and what it reads now do not belong together.
+        #expect(other.readConfiguration(1, 1) == 99)
+        #expect(other.generation != generation)
+    }
+
+    @Test("A device that has lost its queues in a failed wake is not saved", arguments: kinds)
+    func lostQueues(_ kind: TransportKind) throws {
+        let rig = try Rig(kind)
+        rig.driver().start()
+        let hosted = try #require(rig.hosted)
+        try hosted.sleep()
+        _ = try hosted.snapshot()
+        rig.device.state.withLock { $0.wakeFails = true }
+        #expect(throws: DeviceError.self) { try hosted.wake() }
+        #expect(hosted.lifecycle == Lifecycle(phase: .active, isAsleep: true, needsReset: false))
+        let error = #expect(throws: DeviceError.self) { _ = try hosted.snapshot() }
+        #expect(error?.description.contains("queues") == true)
     }
 
     @Test("BARs, MSI-X table, masks, pending bits and vectors survive")

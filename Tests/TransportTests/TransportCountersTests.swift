@@ -16,7 +16,7 @@ private final class NoInterrupts: TransportInterrupts {
     func notifyConfiguration() {}
     func reset() {}
     func resetQueue(_ queue: Int) {}
-    func callEvent(_ queue: Int) -> EventFD? { nil }
+    func callEvent(_ queue: Int, isReady: @escaping @Sendable () -> Bool) -> EventFD? { nil }
 }
 
 /// The transport's counters beside the device's, on both transports.

@@ -127,7 +127,8 @@ import Virtqueue
         #expect(driver.status == 15 | 64)
         #expect(driver.hasInterrupt())
         driver.status = 15
-        #expect(rig.device.calls == ["acknowledge", "activate [0, 1]"])
+        // What of it had begun is stopped at once: the driver's reset finds a device that is not active.
+        #expect(rig.device.calls == ["acknowledge", "activate [0, 1]", "reset"])
         rig.device.state.withLock { $0.activationFails = false }
 
         driver.negotiate()

@@ -62,7 +62,8 @@ extension VirtioTransport {
                 kicks[index].signal()
                 signals.repeatQueueUsed(index)
             }
-            signals.deliverConfigurationChange()
+            // Nor a change of configuration space while nobody could tell of it: the link, or the console's size, may be another one than before.
+            signals.configurationChanged()
         }
     }
 }

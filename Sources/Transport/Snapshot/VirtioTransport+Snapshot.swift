@@ -11,6 +11,10 @@ extension VirtioTransport {
         try state.withLock { state in
             noteFailure(&state)
             _ = try state.lifecycle.after(.snapshot)
+            // Saved without the places where they stand, its queues would begin anew after a restore, in the middle of what the driver does.
+            guard state.lifecycle.phase != .active || state.parked != nil else {
+                throw DeviceError("\(device.debugLabel) cannot be saved: it has lost its queues.")
+            }
             var queues: [JSONValue] = []
             for index in state.queues.indices { queues.append(queueState(index, &state)) }
             let transport: [String: JSONValue] = [
@@ -88,7 +92,7 @@ extension VirtioTransport {
         state.deviceFeatureSelect = try fields.integer("deviceFeatureSelect")
         state.driverFeatureSelect = try fields.integer("driverFeatureSelect")
         state.queueSelect = try fields.integer("queueSelect")
-        state.configuration = ConfigurationShadow(generation: try fields.integer("configurationGeneration"))
+        state.configuration = ConfigurationShadow(after: try fields.integer("configurationGeneration"))
         return SavedRegisters(
             status: status, isConfigurationChangePending: try fields.bool("configurationChangePending"), own: fields[kind.rawValue])
     }

@@ -44,6 +44,13 @@ final class CallEvents: Sendable {
         }
     }
 
+    /// Forgets signals that nobody has passed on yet.
+    func drain() {
+        state.withLock { state in
+            for event in state.events { event.drain() }
+        }
+    }
+
     /// Says who passes signals on: the thread, or whoever the events are attached to.
     func setPassing(_ isPassing: Bool) {
         state.withLock { state in

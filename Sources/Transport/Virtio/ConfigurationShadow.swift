@@ -9,18 +9,28 @@ struct ConfigurationShadow {
     static let size = 256
 
     private var bytes: [UInt8]?
+    /// The driver may have read something that this does not know of.
+    private var isRestored = false
     /// The generation count; PCI shows its low byte.
     private(set) var generation: UInt32 = 0
 
-    /// A shadow that has seen nothing, continuing at a generation.
-    init(generation: UInt32 = 0) { self.generation = generation }
+    /// A shadow of what no driver has read yet.
+    init() {}
+
+    /// A shadow that goes on at a saved generation. What the driver had read is not saved, so the first read counts as a change: the driver
+    /// may have stopped in the middle of a field.
+    init(after generation: UInt32) {
+        self.generation = generation
+        isRestored = true
+    }
 
     /// Reads `width` bytes; those beyond the space are zero.
     mutating func read(_ device: any VirtioDevice, at offset: UInt64, width: Int) -> UInt64 {
         var fresh = [UInt8](repeating: 0, count: Self.size)
         var span = fresh.mutableSpan
         device.readConfiguration(at: 0, into: &span)
-        if let bytes, bytes != fresh { generation &+= 1 }
+        if isRestored || (bytes != nil && bytes != fresh) { generation &+= 1 }
+        isRestored = false
         bytes = fresh
         guard let start = Int(exactly: offset), start < Self.size else { return 0 }
         var value: UInt64 = 0

@@ -14,6 +14,7 @@ protocol TransportInterrupts: AnyObject, Sendable {
     /// Forgets which interrupt belongs to the queue (a virtqueue reset).
     func resetQueue(_ queue: Int)
     /// An event that does what `notifyQueue` does when somebody else signals it. Made at the first call, for a device whose data path is in
-    /// another process; nil when the host lacks what it takes.
-    func callEvent(_ queue: Int) -> EventFD?
+    /// another process; nil when the host lacks what it takes. Passed on by us and not by the kernel, a signal is dropped when `isReady` says
+    /// no: the driver has reset the device since it was sent. `reset` forgets signals as well, and comes when `isReady` has begun to say so.
+    func callEvent(_ queue: Int, isReady: @escaping @Sendable () -> Bool) -> EventFD?
 }

@@ -44,7 +44,9 @@ final class TransportSignals: InterruptSink {
         interrupts.notifyQueue(queue)
     }
 
-    func callEvent(_ queue: Int) -> EventFD? { interrupts.callEvent(queue) }
+    func callEvent(_ queue: Int) -> EventFD? {
+        interrupts.callEvent(queue) { [weak self] in self?.status.contains(.driverOK) == true }
+    }
 
     /// Sends a used buffer notification that may have been lost. The transport does so with its lock held, while the queue's own thread
     /// may be here, too.

@@ -83,12 +83,21 @@ extension VirtioTransport {
             for index in state.queues.indices where state.queues[index].ready {
                 queues.put(try makeQueue(index, state))
             }
-            try device.activate(makeActivation(state, consume queues))
+            try activateDevice(makeActivation(state, consume queues))
             state.lifecycle = next
             for index in state.queues.indices where state.queues[index].ready { doorbells.arm(index) }
             signals.deliverConfigurationChange()
         } catch {
             giveUp("the device could not be activated: \(error)")
+        }
+    }
+
+    /// Activates the device. One that cannot be activated is stopped again: the driver's reset will not reach it, since it never was active,
+    /// and what of it has started must not go on in memory that is no longer its queues'.
+    private func activateDevice(_ activation: consuming Activation) throws(DeviceError) {
+        do throws(DeviceError) { try device.activate(activation) } catch {
+            try? device.reset()
+            throw error
         }
     }
 
@@ -102,8 +111,9 @@ extension VirtioTransport {
         // Awake (writes do not come here while asleep), so the lifecycle allows it.
         if let next = try? state.lifecycle.after(.reset) { state.lifecycle = next }
         state.resetRegisters()
-        interrupts.reset()
+        // Status first: whoever passes on a notification of another process looks at it, and finds it 0 once interrupts have been forgotten.
         signals.clear()
+        interrupts.reset()
     }
 
     /// Tells the driver that only a reset helps (2.1.2).

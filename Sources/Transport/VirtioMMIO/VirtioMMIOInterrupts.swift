@@ -10,6 +10,8 @@ final class VirtioMMIOInterrupts: TransportInterrupts {
     private let pending = Atomic<UInt32>(0)
     /// For a device in another process: which bit of InterruptStatus a signal stands for, only this process can note.
     private let calls: CallEvents
+    /// Held while such a signal is passed on, and by a reset: so that one comes before the other.
+    private let passing = Mutex(())
 
     /// A signal of `event` is an edge of the interrupt.
     init(_ event: EventFD, queueCount: Int) {
@@ -17,8 +19,15 @@ final class VirtioMMIOInterrupts: TransportInterrupts {
         calls = CallEvents(queueCount: queueCount)
     }
 
-    func callEvent(_ queue: Int) -> EventFD? {
-        calls.event(queue) { [weak self] in self?.notifyQueue($0) }
+    func callEvent(_ queue: Int, isReady: @escaping @Sendable () -> Bool) -> EventFD? {
+        calls.event(queue) { [weak self] in self?.pass($0, isReady) }
+    }
+
+    /// Passes a signal of another process on, if the driver is ready.
+    private func pass(_ queue: Int, _ isReady: () -> Bool) {
+        passing.withLock { _ in
+            if isReady() { notifyQueue(queue) }
+        }
     }
 
     /// The InterruptStatus register.
@@ -46,7 +55,10 @@ final class VirtioMMIOInterrupts: TransportInterrupts {
         if status != 0 { event.signal() }
     }
 
-    func reset() { pending.store(0, ordering: .sequentiallyConsistent) }
+    func reset() {
+        calls.drain()
+        passing.withLock { _ in pending.store(0, ordering: .sequentiallyConsistent) }
+    }
 
     func resetQueue(_ queue: Int) {}
 }

@@ -45,8 +45,20 @@ final class VirtioPCIInterrupts: TransportInterrupts {
         if usesMSIX.load(ordering: .acquiring) || !raise(Self.queueBit, always: false) { sources[queue].signal() }
     }
 
-    func callEvent(_ queue: Int) -> EventFD? {
-        calls.event(queue) { [weak self] in self?.notifyQueue($0) }
+    func callEvent(_ queue: Int, isReady: @escaping @Sendable () -> Bool) -> EventFD? {
+        calls.event(queue) { [weak self] in self?.pass($0, isReady) }
+    }
+
+    /// Passes a signal of another process on. Whether the driver is ready is decided together with the line, so that a reset comes before it
+    /// or after it: what comes before is forgotten.
+    private func pass(_ queue: Int, _ isReady: () -> Bool) {
+        let wasPassed = update { legacy in
+            guard isReady() else { return true }
+            if !legacy.usesMSIX { legacy.isr |= Self.queueBit }
+            return !legacy.usesMSIX
+        }
+        // MSI-X has been switched on in between: the kernel takes it from here.
+        if !wasPassed { sources[queue].signal() }
     }
 
     func notifyConfiguration() {
@@ -64,6 +76,7 @@ final class VirtioPCIInterrupts: TransportInterrupts {
 
     func reset() {
         msix.resetSources()
+        calls.drain()
         update { $0.isr = 0 }
     }
 

@@ -15,6 +15,7 @@ final class EchoDevice: VirtioDevice {
         var bytes: [UInt8] = Array(1...16)
         var activationFails = false
         var resetFails = false
+        var wakeFails = false
         var failsDuringActivation = false
         var echoed: Int64 = 0
     }
@@ -97,6 +98,7 @@ final class EchoDevice: VirtioDevice {
     func wake(_ activation: consuming Activation?) throws(DeviceError) {
         guard var activation else { return note("wake nil") }
         note("wake")
+        if state.withLock({ $0.wakeFails }) { throw DeviceError("The echo device sleeps on.") }
         let interrupt = activation.interrupt
         let hand = Hand(activation.takeQueues())
         state.withLock { state in
