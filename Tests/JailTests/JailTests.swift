@@ -54,6 +54,9 @@ struct JailTests {
             _ = stop.wait()
         }
         #expect(closed.waitWithoutDraining(milliseconds: 10_000))
+        let poller = try Poller()
+        try poller.add(report.reader.rawValue, token: 0)
+        try #require(try poller.wait(timeoutMilliseconds: 10_000) { _ in } > 0)
         #expect(String(decoding: try report.reader.readSome(6), as: UTF8.self) == "closed")
         _ = starter.stop()
         guard var process = child.take() else { throw SystemError("start", .invalidArgument) }

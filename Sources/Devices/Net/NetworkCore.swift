@@ -13,6 +13,8 @@ protocol PairHost: AnyObject, Sendable {
     var context: DeviceContext? { get }
     /// Takes the queues of an activation.
     func activate(_ activation: consuming Activation) throws(DeviceError)
+    /// Takes the queues of an activation again, after a sleep. When that fails, `sleep` gives them back.
+    func goOn(_ activation: consuming Activation) throws(DeviceError)
     /// Stops all pairs and drops their queues.
     func reset() throws(DeviceError)
     /// Stops all pairs and gives their queues back; nil when they are not active.
@@ -26,6 +28,8 @@ protocol PairHost: AnyObject, Sendable {
 }
 
 extension DeviceWorkers: PairHost where Workload: PairWorkload & ~Copyable {
+    func goOn(_ activation: consuming Activation) throws(DeviceError) { try activate(activation) }
+
     func setEnabled(_ index: Int, _ isEnabled: Bool, also body: (Bool) -> Void) throws(DeviceError) {
         try withStopped(worker: index) { workload in
             workload.isEnabled = isEnabled

@@ -234,7 +234,9 @@ public final class NetworkDevice: VirtioDevice {
     // MARK: What the device does
 
     /// Starts the control queue and the queue pairs.
-    public func activate(_ activation: consuming Activation) throws(DeviceError) {
+    public func activate(_ activation: consuming Activation) throws(DeviceError) { try begin(activation, hasSlept: false) }
+
+    private func begin(_ activation: consuming Activation, hasSlept: Bool) throws(DeviceError) {
         acknowledge(activation.features)
         var failure: DeviceError?
         do throws(DeviceError) {
@@ -251,7 +253,7 @@ public final class NetworkDevice: VirtioDevice {
         core.begin(queues: Set((0..<2 * maxPairs).filter { activation.queues.contains($0) }))
         // Where the pairs cannot be activated, `sleep` finds the control queue as well; no command is carried out before they are.
         try control.hold(controlActivation)
-        try pairs.activate(activation)
+        if hasSlept { try pairs.goOn(activation) } else { try pairs.activate(activation) }
         if let failure { pairs.context?.warn("the link is down: \(failure)") }
         try control.resume()
     }
@@ -316,7 +318,7 @@ public final class NetworkDevice: VirtioDevice {
 
     /// Goes on.
     public func wake(_ activation: consuming Activation?) throws(DeviceError) {
-        if let activation { try activate(activation) }
+        if let activation { try begin(activation, hasSlept: true) }
     }
 
     /// What the driver set.

@@ -14,6 +14,7 @@ final class RemotePairs: PairHost {
     /// Not here.
     var context: DeviceContext? { nil }
     func activate(_ activation: consuming Activation) throws(DeviceError) { try device.activate(activation) }
+    func goOn(_ activation: consuming Activation) throws(DeviceError) { try device.wake(activation) }
     func reset() throws(DeviceError) { try device.reset() }
     func sleep() throws(DeviceError) -> QueueSet? { try device.sleep() }
     func stopQueue(_ queue: Int) throws(DeviceError) -> ActiveQueue? { try device.stopQueue(queue) }

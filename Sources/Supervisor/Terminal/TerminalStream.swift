@@ -18,8 +18,9 @@ final class TerminalStream: Sendable {
     private static let capacity = 65536
     /// What is written at once: what has room for anything has room for so much (PIPE_BUF).
     private static let mostAtOnce = 4096
-    /// How long last words may take, in milliseconds.
-    private static let lastWords: Int64 = 500
+    /// How long a reader of last words may be silent, and how long it may take, in milliseconds.
+    static let silence: Int64 = 500
+    private static let lastWords: Int64 = 10_000
     private static let endOfInput: UInt8 = 0x04
 
     private struct State: ~Copyable {
@@ -27,6 +28,8 @@ final class TerminalStream: Sendable {
         var keys = EscapeKeys()
         var toGuest: [UInt8] = []
         var toTerminal: [UInt8] = []
+        /// Bytes that the terminal has got.
+        var written = 0
         var inputEnded = false
         var endSent = false
         var vmEnded = false
@@ -206,19 +209,24 @@ final class TerminalStream: Sendable {
             if error.errno != .wouldBlock { position = count }
         }
         state.toTerminal.removeFirst(position)
+        state.written &+= position
     }
 
-    /// Passes on what the VM said last, for at most half a second, and gives the terminal its mode back.
-    func finish() {
-        let deadline = MonotonicTime.now + Self.lastWords
-        while MonotonicTime.now < deadline {
-            let (isDone, isFull) = state.withLock { state in
+    /// Passes on what the VM said last, as long as the reader does not stop for `silence` milliseconds, and gives the terminal its mode back.
+    func finish(silence: Int64 = TerminalStream.silence) {
+        let end = MonotonicTime.now + max(Self.lastWords, silence)
+        var deadline = MonotonicTime.now + silence
+        while MonotonicTime.now < min(deadline, end) {
+            let (isDone, isFull, hasMoved) = state.withLock { state in
                 let before = state.toTerminal.count
+                let written = state.written
                 moveOutput(&state)
                 let isEmpty = state.toTerminal.isEmpty
-                return (isEmpty && (state.vmEnded || (before == 0 && !socket.hasInputWaiting())), !isEmpty)
+                let isDone = isEmpty && (state.vmEnded || (before == 0 && !socket.hasInputWaiting()))
+                return (isDone, !isEmpty, state.written != written)
             }
             if isDone { break }
+            if hasMoved { deadline = MonotonicTime.now + silence }
             if isFull { _ = try? output.waitWritable(milliseconds: 20) }
         }
         state.withLock { $0.mode = nil }

@@ -46,6 +46,8 @@ extension VirtioTransport {
                 state.lifecycle = next
                 return
             }
+            // A wake that failed before may have left them with the device, which could not give them back just then.
+            if state.parked == nil { state.parked = try device.sleep() }
             guard let queues = state.parked.take() else { throw DeviceError("\(device.debugLabel) has no queues to wake with.") }
             let running = kicks.indices.filter { queues.contains($0) }
             do {

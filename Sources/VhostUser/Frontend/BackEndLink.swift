@@ -1,4 +1,5 @@
 import Host
+import Synchronization
 import Virtio
 
 /// One connection to a back-end and what was agreed on it.
@@ -10,18 +11,44 @@ final class BackEndLink: Sendable {
     /// The space as the back-end showed it at first.
     let configuration: [UInt8]
     private let requests: BackEndRequests?
+    private let adoption: Adoption
 
-    /// Greets the back-end at the other end of `socket`. `space` gets to know of changes, but not yet what the back-end shows: it may turn out
-    /// not to be the one.
+    /// Whether the back-end has the device: what one says that is refused after all is not for the guest.
+    private final class Adoption: Sendable {
+        private let state = Mutex((isAdopted: false, hasMissed: false))
+
+        var isComplete: Bool { state.withLock { $0.isAdopted } }
+
+        /// It has. True when it has said something before.
+        func complete() -> Bool {
+            state.withLock { state in
+                state.isAdopted = true
+                return state.hasMissed
+            }
+        }
+
+        /// It says that something has changed; whether it has the device.
+        func hears() -> Bool {
+            state.withLock { state in
+                if !state.isAdopted { state.hasMissed = true }
+                return state.isAdopted
+            }
+        }
+    }
+
+    /// Greets the back-end at the other end of `socket`. `space` gets to know of changes when it is adopted: it may turn out not to be the
+    /// one.
     init(
         _ socket: consuming OwnedDescriptor, _ profile: FrontendProfile, _ space: FrontendSpace, _ events: FrontendEvents?
     ) throws(VhostUserError) {
         let slot = Slot(socket)
         let isLast = profile.recovery == nil
+        let adoption = Adoption()
+        self.adoption = adoption
         let failed: @Sendable (VhostUserError) -> Void = { error in
             events?.failed(error)
             // Nobody comes after it: its driver shall not wait for ever.
-            if isLast { space.announceEnd() }
+            if isLast, adoption.isComplete { space.announceEnd() }
         }
         let connection = try hosted("use the connection") { () throws(SystemError) in
             guard let socket = slot.take() else { throw SystemError("connection", .invalidArgument) }
@@ -41,12 +68,17 @@ final class BackEndLink: Sendable {
         let knowsStatus = greeting.protocolFeatures.contains(.status)
         requests = try greeting.openChannel(
             connection, label: profile.label,
-            changed: { space.refreshAndAnnounce(from: connection, count: size, knowsStatus: knowsStatus) },
+            changed: {
+                if adoption.hears() { space.refreshAndAnnounce(from: connection, count: size, knowsStatus: knowsStatus) }
+            },
             ended: {
                 // Somebody who only spoils this channel has not left.
                 if connection.isHungUp { connection.fail(VhostUserError(.departure, "The back-end has left.")) }
             })
     }
+
+    /// From now on it has the device. True when its configuration space has changed since the greeting.
+    func adopt() -> Bool { adoption.complete() }
 
     /// Whether the back-end and we agreed on something of the protocol.
     func has(_ features: ProtocolFeatures) -> Bool { greeting.protocolFeatures.contains(features) }

@@ -53,11 +53,16 @@ extension VhostUserFrontend {
             }
             old.close()
             state.lost.formUnion(state.progress.started)
-            do throws(VhostUserError) { try introduce(&state, saved: state.isActive ? nil : state.saved) } catch {
+            do throws(VhostUserError) {
+                try introduce(&state, saved: state.isActive ? nil : state.saved)
+                // It had to start them to find out where they stand.
+                if state.isStalled { try stopAll(&state) }
+            } catch {
                 // It has a part of the device only, and shall not have that: whoever watches the connection ends it.
                 link.connection.fail(error)
                 throw error
             }
+            _ = link.adopt()
             state.change.signal()
             state.change = change
         }
@@ -106,7 +111,7 @@ extension VhostUserFrontend {
             do throws(VhostUserError) { try introduce(&state, saved: saved) } catch {
                 guard state.progress.started.isEmpty else {
                     // It may have processed some requests, which only its notes tell of: neither of the two can go on, but a third one can.
-                    old.close()
+                    old.connection.fail(error)
                     link.connection.fail(error)
                     throw error
                 }
@@ -116,6 +121,7 @@ extension VhostUserFrontend {
                 throw error
             }
             old.close()
+            _ = link.adopt()
         }
         try announceSpace(unlike: before)
     }

@@ -66,8 +66,8 @@ extension VhostUserFrontend {
             let before = state.control
             state.control = text
             do throws(VhostUserError) { try link.connection.send(.control(text)) } catch {
-                // What it has not taken no other back-end shall be asked to take.
-                state.control = before
+                // What it has refused no other back-end shall be asked to take.
+                if link.connection.failure == nil { state.control = before }
                 throw error
             }
             // A device that is not active announces nothing.

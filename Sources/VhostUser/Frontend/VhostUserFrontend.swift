@@ -39,6 +39,8 @@ public final class VhostUserFrontend: VirtioDevice {
         /// The running queues that a back-end had and has not given back: where they stand is known to the ring, and to the notes about
         /// requests in flight, but not here.
         var lost: Set<Int> = []
+        /// A wake has failed: the driver's machine sleeps on, and no ring may run before it is asked again.
+        var isStalled = false
         var progress = Progress()
         /// Signalled, and replaced, when another back-end has taken over or nobody will.
         var change: EventFD
@@ -89,6 +91,7 @@ public final class VhostUserFrontend: VirtioDevice {
         features = link.greeting.features
         state = Mutex(State(change: try hosted("make an event") { () throws(SystemError) in try EventFD() }))
         space.keep(link.configuration)
+        if link.adopt() { try refreshSpace() }
     }
 
     deinit { link.close() }
@@ -164,7 +167,7 @@ public final class VhostUserFrontend: VirtioDevice {
         space.announcements.go(to: activation.interrupt)
         state.withLock { state in
             (state.features, state.memory, state.interrupt) = (activation.features, activation.memory, activation.interrupt)
-            state.isActive = true
+            (state.isActive, state.isStalled) = (true, false)
             for index in 0..<activation.queues.count {
                 if let queue = activation.queues.take(index) { state.running[index] = LentQueue(queue) }
             }
@@ -196,7 +199,7 @@ public final class VhostUserFrontend: VirtioDevice {
 
     private func forget(_ state: inout State) {
         (state.running, state.lost, state.written, state.saved, state.inFlight) = ([:], [], [:], nil, nil)
-        (state.interrupt, state.features, state.isActive) = (nil, nil, false)
+        (state.interrupt, state.features, state.isActive, state.isStalled) = (nil, nil, false, false)
         state.progress = Progress(memory: state.progress.memory)
     }
 
@@ -262,7 +265,7 @@ public final class VhostUserFrontend: VirtioDevice {
                 try stopAll(&state)
                 var queues = QueueSet(count: profile.queueCount)
                 for (index, queue) in state.running { queues.put(try queue.returned(index, state.features, memory)) }
-                (state.running, state.isActive, state.inFlight) = ([:], false, nil)
+                (state.running, state.isActive, state.isStalled, state.inFlight) = ([:], false, false, nil)
                 (state.progress.hasInFlight, state.progress.isReady) = (false, false)
                 return queues
             }
@@ -274,6 +277,10 @@ public final class VhostUserFrontend: VirtioDevice {
 
     /// Goes on where `sleep` stopped. After an error it has the queues, and `sleep` gives them back.
     public func wake(_ activation: consuming Activation?) throws(DeviceError) {
-        if let activation { try begin(activation) }
+        guard let activation else { return }
+        do throws(DeviceError) { try begin(activation) } catch {
+            state.withLock { $0.isStalled = true }
+            throw error
+        }
     }
 }

@@ -2,7 +2,7 @@ import Schema
 import Synchronization
 import Virtio
 
-/// Queue pairs in another process, which fail when a test wants it: what they were given they keep, and `sleep` gives it back.
+/// Queue pairs in another process, which fail when a test wants it. What they got in a wake they keep, and `sleep` gives it back.
 final class FailingDataPath: VirtioDevice {
     private struct State: ~Copyable {
         var queues: QueueSet?
@@ -22,6 +22,13 @@ final class FailingDataPath: VirtioDevice {
     func setSleepFails(_ fails: Bool) { state.withLock { $0.sleepFails = fails } }
 
     func activate(_ activation: consuming Activation) throws(DeviceError) {
+        do throws(DeviceError) { try begin(activation) } catch {
+            state.withLock { $0.queues = nil }
+            throw error
+        }
+    }
+
+    private func begin(_ activation: consuming Activation) throws(DeviceError) {
         var queues = QueueSet(count: queueMaxSizes.count)
         for index in queueMaxSizes.indices {
             if let queue = activation.queues.take(index) { queues.put(queue) }
@@ -46,7 +53,7 @@ final class FailingDataPath: VirtioDevice {
     }
 
     func wake(_ activation: consuming Activation?) throws(DeviceError) {
-        if let activation { try activate(activation) }
+        if let activation { try begin(activation) }
     }
 
     func readConfiguration(at offset: Int, into bytes: inout MutableSpan<UInt8>) {

@@ -34,13 +34,13 @@ struct FailedReplacementTests {
     @Test("A queue that a back-end got in a wake that failed stands where the ring says")
     func halfAWake() throws {
         let rig = try rig()
-        try rig.sleepAndWake {}
-        rig.fake.leave()
-        #expect(throws: VhostUserError.self) { try rig.replace(by: FakeBackEnd(FakeBackEnd.Script(requests: [.setStatus: .leave]))) }
+        #expect(throws: DeviceError.self) { try rig.sleepAndWake { rig.fake.twist(.setStatus, .leave) } }
         #expect(throws: DeviceError.self) { try rig.sleep() }
         let third = try FakeBackEnd(FakeBackEnd.Script(ringBase: 7))
         try rig.replace(by: third)
         #expect(third.bases == Self.bases)
+        // The machine sleeps: they stand until it wakes.
+        #expect(third.requests.suffix(3).filter { $0 == .getRingBase }.count == 2)
         #expect(try rig.sleep() == [Self.place, Self.place])
     }
 
@@ -110,6 +110,28 @@ struct FailedReplacementTests {
         try rig.replace(by: third)
         #expect(rig.configuration() == fresh)
         #expect(rig.interrupts.configurationChanges == 1)
+    }
+
+    @Test("What one says of itself before it is accepted is not for the guest", arguments: [false, true])
+    func word(_ isOrderly: Bool) throws {
+        let rig = try rig()
+        let before = rig.configuration()
+        if !isOrderly { rig.fake.leave() }
+        let other = try FakeBackEnd(FakeBackEnd.Script(requests: [.setMemoryTable: .silence]))
+        other.set(configuration: before.map { ~$0 }, status: 64)
+        let asking = try WorkerThread(name: "asking", state: false) { answered, _ in
+            // The front-end waits for an answer that does not come meanwhile.
+            defer { other.leave() }
+            guard other.wait(for: .setMemoryTable), let channel = try? other.channel() else { return }
+            let header = MessageHeader(request: BackEndRequest.configurationChanged.rawValue, needsReply: true, size: 0)
+            guard (try? channel.send(header, [])) != nil, let answer = try? channel.next() else { return }
+            answered = answer.header.isReply
+        }
+        #expect(throws: VhostUserError.self) { try rig.replace(by: other, orderly: isOrderly) }
+        #expect(asking.stop() == true)
+        #expect(rig.configuration() == before)
+        #expect(rig.interrupts.resets == 0)
+        #expect(rig.interrupts.configurationChanges == 0)
     }
 
     @Test("A request of the control side that was refused is not made again")

@@ -1,3 +1,4 @@
+import Glibc
 import Host
 import Synchronization
 import Virtio
@@ -75,11 +76,24 @@ final class FakeBackEnd: Sendable {
     /// The requests that have come, in order.
     var requests: [FrontEndRequest] { core.state.withLock { $0.requests } }
 
+    /// Waits until a request has come; false when it does not.
+    func wait(for request: FrontEndRequest) -> Bool {
+        let deadline = MonotonicTime.now + Timeout.patience
+        while !requests.contains(request) {
+            guard MonotonicTime.now < deadline else { return false }
+            sched_yield()
+        }
+        return true
+    }
+
     /// The channel on which a back-end asks, once the front-end has given it.
     func channel() throws -> RawPeer {
         guard let socket = core.channel.take() else { throw Timeout("the channel") }
         return try RawPeer(socket)
     }
+
+    /// From now on it does this with a request.
+    func twist(_ request: FrontEndRequest, _ twist: Twist) { core.state.withLock { $0.twists[request] = twist } }
 
     /// Changes what it will say of itself.
     func set(configuration: [UInt8]? = nil, status: UInt64 = 0) {
@@ -99,6 +113,7 @@ private final class FakeCore: Sendable {
         var negotiated: [UInt64] = []
         var enables: [RingState] = []
         var bases: [RingState] = []
+        var twists: [FrontEndRequest: Twist] = [:]
         var configuration: [UInt8] = (0..<60).map { UInt8($0) }
         var status: UInt64 = 0
         /// Whether packed rings were negotiated.
@@ -129,7 +144,7 @@ private final class FakeCore: Sendable {
             }
             if message == .setBackendRequestSocket, let socket = received.descriptors.takeFirst() { channel.put(socket) }
             if case .setDeviceStateDescriptor = message, let end = received.descriptors.takeFirst() { stateEnd.put(end) }
-            let twist = script.steps[step] ?? script.requests[message.request]
+            let twist = script.steps[step] ?? state.withLock { $0.twists[message.request] } ?? script.requests[message.request]
             step += 1
             if twist == .leave { return }
             if twist == .silence { isSilent = true }
