@@ -12,6 +12,8 @@ final class BackEndLink: Sendable {
     let configuration: [UInt8]
     private let requests: BackEndRequests?
     private let adoption: Adoption
+    /// Reads what has changed, and tells the driver.
+    private let changed: @Sendable () -> Void
 
     /// Whether the back-end has the device: what one says that is refused after all is not for the guest.
     private final class Adoption: Sendable {
@@ -66,19 +68,20 @@ final class BackEndLink: Sendable {
             throw VhostUserError(.device, "The back-end has a disk without any space, or serves another kind of device.")
         }
         let knowsStatus = greeting.protocolFeatures.contains(.status)
+        let changed: @Sendable () -> Void = {
+            space.refreshAndAnnounce(from: connection, count: size, knowsStatus: knowsStatus)
+        }
+        self.changed = changed
         requests = try greeting.openChannel(
-            connection, label: profile.label,
-            changed: {
-                if adoption.hears() { space.refreshAndAnnounce(from: connection, count: size, knowsStatus: knowsStatus) }
-            },
+            connection, label: profile.label, changed: { if adoption.hears() { changed() } },
             ended: {
                 // Somebody who only spoils this channel has not left.
                 if connection.isHungUp { connection.fail(VhostUserError(.departure, "The back-end has left.")) }
             })
     }
 
-    /// From now on it has the device. True when its configuration space has changed since the greeting.
-    func adopt() -> Bool { adoption.complete() }
+    /// From now on it has the device: the driver hears what it says, and what it has said since the greeting.
+    func adopt() { if adoption.complete() { changed() } }
 
     /// Whether the back-end and we agreed on something of the protocol.
     func has(_ features: ProtocolFeatures) -> Bool { greeting.protocolFeatures.contains(features) }

@@ -62,10 +62,10 @@ extension VhostUserFrontend {
                 link.connection.fail(error)
                 throw error
             }
-            _ = link.adopt()
             state.change.signal()
             state.change = change
         }
+        link.adopt()
         try announceSpace(unlike: before)
     }
 
@@ -121,8 +121,8 @@ extension VhostUserFrontend {
                 throw error
             }
             old.close()
-            _ = link.adopt()
         }
+        link.adopt()
         try announceSpace(unlike: before)
     }
 

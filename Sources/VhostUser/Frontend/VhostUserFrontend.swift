@@ -91,7 +91,7 @@ public final class VhostUserFrontend: VirtioDevice {
         features = link.greeting.features
         state = Mutex(State(change: try hosted("make an event") { () throws(SystemError) in try EventFD() }))
         space.keep(link.configuration)
-        if link.adopt() { try refreshSpace() }
+        link.adopt()
     }
 
     deinit { link.close() }

@@ -134,6 +134,23 @@ struct FailedReplacementTests {
         #expect(rig.interrupts.configurationChanges == 0)
     }
 
+    @Test("What one says before it has the whole device is heard as soon as it has it", arguments: [false, true])
+    func earlyWord(_ isOrderly: Bool) throws {
+        let rig = try rig()
+        if !isOrderly { rig.fake.leave() }
+        let other = try FakeBackEnd()
+        // It finds a ring broken when it gets it, say.
+        other.before(.setStatus) {
+            guard let channel = try? other.channel() else { return }
+            other.set(status: 64)
+            let header = MessageHeader(request: BackEndRequest.configurationChanged.rawValue, needsReply: true, size: 0)
+            guard (try? channel.send(header, [])) != nil else { return }
+            _ = try? channel.next()
+        }
+        try rig.replace(by: other, orderly: isOrderly)
+        #expect(rig.interrupts.resets == 1)
+    }
+
     @Test("A request of the control side that was refused is not made again")
     func control() throws {
         var script = FakeBackEnd.Script(ringBase: 7)

@@ -92,6 +92,9 @@ final class FakeBackEnd: Sendable {
         return try RawPeer(socket)
     }
 
+    /// From now on it does this before it answers a request.
+    func before(_ request: FrontEndRequest, _ body: @escaping @Sendable () -> Void) { core.state.withLock { $0.hooks[request] = body } }
+
     /// From now on it does this with a request.
     func twist(_ request: FrontEndRequest, _ twist: Twist) { core.state.withLock { $0.twists[request] = twist } }
 
@@ -114,6 +117,7 @@ private final class FakeCore: Sendable {
         var enables: [RingState] = []
         var bases: [RingState] = []
         var twists: [FrontEndRequest: Twist] = [:]
+        var hooks: [FrontEndRequest: @Sendable () -> Void] = [:]
         var configuration: [UInt8] = (0..<60).map { UInt8($0) }
         var status: UInt64 = 0
         /// Whether packed rings were negotiated.
@@ -144,6 +148,7 @@ private final class FakeCore: Sendable {
             }
             if message == .setBackendRequestSocket, let socket = received.descriptors.takeFirst() { channel.put(socket) }
             if case .setDeviceStateDescriptor = message, let end = received.descriptors.takeFirst() { stateEnd.put(end) }
+            state.withLock { $0.hooks[message.request] }?()
             let twist = script.steps[step] ?? state.withLock { $0.twists[message.request] } ?? script.requests[message.request]
             step += 1
             if twist == .leave { return }
